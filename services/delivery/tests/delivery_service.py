@@ -187,7 +187,7 @@ class RunningService:
     async def code(self, order: Order) -> str:
         return str((await self.row(order))["code"])
 
-    async def kitchen(self, order: Order, state: TicketState, version: int = 2) -> None:
+    async def kitchen(self, order: Order, state: TicketState, version: int = 2, ready_in_s: float = 0) -> None:
         """Have the kitchen's change consumed."""
         event = TicketChanged(
             order_id=order.id,
@@ -196,7 +196,7 @@ class RunningService:
             restaurant_name="Luigi's",
             state=state,
             version=version,
-            ready_at=self.clock.now(),
+            ready_at=self.clock.now() + timedelta(seconds=ready_in_s),
             occurred_at=self.clock.now(),
         )
         await self.publish(event)

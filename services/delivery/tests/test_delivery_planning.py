@@ -137,6 +137,28 @@ def test_a_plan_decides_each_order_as_if_it_looked_at_all_couriers_anew(
     assert [(one.order_id, who.user_id) for one, who in found] == expected
 
 
+@given(
+    spots=st.lists(st.tuples(junction, st.sampled_from(list(Vehicle))), max_size=25),
+    taken=st.lists(st.tuples(junction, st.integers(0, 900)), max_size=4),
+    pickup=junction,
+    drop=junction,
+    ready_s=st.integers(0, 2_000),
+)
+def test_whoever_gets_an_order_now_is_known_before_it_is_read(
+    spots: list[tuple[int, Vehicle]], taken: list[tuple[int, int]], pickup: int, drop: int, ready_s: int
+) -> None:
+    """By the time until which its restaurant's orders are due."""
+    couriers = [courier(number, spot, vehicle) for number, (spot, vehicle) in enumerate(spots)]
+    fleet = Fleet(TOWN, couriers, {}, REACH_M, NOON, 60.0)
+    plan(fleet, [delivery(number, pickup, to, ready_s=after_s) for number, (to, after_s) in enumerate(taken)], {})
+    wanted = delivery(9, pickup, drop, ready_s=ready_s)
+    due_by = fleet.due_by(RESTAURANT, wanted.pickup)
+    if due_by is None or wanted.ready_at > due_by:
+        assert fleet.best(wanted) is None
+    elif not fleet.carried:
+        assert fleet.best(wanted) is not None
+
+
 @pytest.mark.parametrize("state", [State.HELD, State.WAITING])
 def test_orders_of_one_plan_share_a_trip(state: State) -> None:
     """At once, not one in each pass."""

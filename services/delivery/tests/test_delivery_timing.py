@@ -225,3 +225,27 @@ def ticket(order: Order, state: TicketState, version: int, at: datetime) -> Tick
         ready_at=None,
         occurred_at=at,
     )
+
+
+async def test_who_is_chosen_leaves_orders_to_those_who_must_set_out_earlier(service: RunningService) -> None:
+    """In the same pass: the courier nearby gets the first order, so the second one is due for the one far away."""
+    far = max(range(400), key=lambda number: TOWN.distance_m(corner(number), corner(0)) % REACH_M)
+    way_s = travel_s(TOWN.distance_m(corner(far), corner(0)), Vehicle.BIKE.speed_m_s)
+    near, other = await service.courier(at=corner(0)), await service.courier(at=corner(far))
+    first = await service.live(Order(ready_in_s=SLOW_KITCHEN_S))
+    second = await service.live(Order(ready_in_s=SLOW_KITCHEN_S + way_s))
+    service.clock.advance(SLOW_KITCHEN_S - MARGIN_S)
+    await near.at(corner(0))
+    await other.at(corner(far))
+    await service.check()
+    assert await service.has_courier(first, near)
+    assert await service.has_courier(second, other)
+
+
+async def test_an_order_whose_kitchen_is_ready_earlier_gets_a_courier_at_once(service: RunningService) -> None:
+    await service.courier(at=corner(0))
+    order = await service.live(Order(ready_in_s=SLOW_KITCHEN_S))
+    await service.kitchen(order, TicketState.PREPARING, ready_in_s=SLOW_KITCHEN_S)
+    assert (await service.row(order))["courier_id"] is None
+    await service.kitchen(order, TicketState.READY, version=3)
+    assert (await service.row(order))["courier_id"] is not None

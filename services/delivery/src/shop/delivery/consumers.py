@@ -34,8 +34,8 @@ def consumers(service: DeliveryService) -> list[Consumer]:
             for old in known.values()
             if old is not None
         ]
-        changed = await service.dispatch.write(connection, changes, service.now())
-        if any(one.courier_id is None and not one.state.final for one in changed):
+        await service.dispatch.write(connection, changes, service.now())
+        if any(new.ready_at < old.ready_at and new.courier_id is None for old, new in changes):
             await service.dispatch.take_up_line(connection, service.now())
 
     return [Consumer("tickets", [TicketChanged], tickets, rest_s=SOON_S), deletions(service)]

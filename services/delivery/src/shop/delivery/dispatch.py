@@ -12,8 +12,8 @@ from uuid import UUID
 
 from shop.delivery import courier_repository, messages, metrics, repository
 from shop.delivery.domain import CARRIED, Courier, Delivery, State
-from shop.delivery.planning import Fleet, plan
-from shop.delivery.repository import Change
+from shop.delivery.planning import MAX_IN_LINE_PER_COURIER, Fleet, plan
+from shop.delivery.repository import Change, Head, Place
 from shop.delivery.settings import Settings
 from shop.delivery.trips import arrival_without_courier, arrivals, travel_s
 from shop.kit import outbox
@@ -21,7 +21,11 @@ from shop.kit.db import Connection
 from shop.town import Town
 
 MAX_PLANNED = 256
-"""Due deliveries at the head of the line that one transaction looks at; the check by and by looks at all."""
+"""Deliveries at the head of the line, and restaurants with some in it, that one transaction looks at; the checks look
+at all, one part after another."""
+
+Chosen = tuple[Delivery, Courier]
+"""A delivery in line, and who gets it."""
 
 
 class Dispatch:
@@ -48,30 +52,51 @@ class Dispatch:
         """Deliveries whose food is ready later are not due, from wherever a courier may come."""
         return now + self._horizon
 
-    async def in_line(self, connection: Connection, now: datetime, after: Delivery | None = None) -> list[Delivery]:
-        """Deliveries that may get a courier now, at most MAX_PLANNED of those behind ``after``."""
-        return await repository.in_line(connection, self.due_by(now), MAX_PLANNED, after)
-
-    async def take_up_line(
-        self, connection: Connection, now: datetime, after: Delivery | None = None
-    ) -> Delivery | None:
+    async def take_up_line(self, connection: Connection, now: datetime, after: Place | None = None) -> Place | None:
         """Give deliveries in line to couriers who are free now, at most MAX_PLANNED of those behind ``after``.
 
-        The last one that was looked at, if there may be more behind it.
+        How far it has looked, if there may be more behind.
         """
-        line = await self.in_line(connection, now, after)
-        if not line:
+        heads = await self.heads(connection, after)
+        if not heads or heads[0].ready_at > self.due_by(now):
             return None
-        chosen = await self.plan(connection, await self.fleet(connection, now), line, now)
+        chosen, place = await self.plan(connection, await self.fleet(connection, now), heads, now, after)
         await self.write(connection, [(old, old.taken(who.user_id, old.eta, now)) for old, who in chosen], now)
-        return line[-1] if len(line) == MAX_PLANNED else None
+        return place if place != after else None
+
+    async def heads(self, connection: Connection, after: Place | None = None) -> list[Head]:
+        """The restaurants with deliveries in line, at most MAX_PLANNED of those with some behind ``after``."""
+        return await repository.heads(connection, MAX_PLANNED, after)
 
     async def plan(
-        self, connection: Connection, fleet: Fleet, line: Sequence[Delivery], now: datetime
-    ) -> list[tuple[Delivery, Courier]]:
-        """Couriers for deliveries in line; the fleet has them afterwards."""
-        open_ = [one for one in line if one.may_go_to_another(now, self._regroup_s)]
-        refused = await repository.refusals(connection, [one.order_id for one in open_]) if open_ else {}
+        self, connection: Connection, fleet: Fleet, heads: Sequence[Head], now: datetime, after: Place | None = None
+    ) -> tuple[list[Chosen], Place | None]:
+        """Couriers for deliveries in line, and how far it has looked, if there may be more behind; the fleet has the
+        deliveries afterwards.
+
+        Only deliveries for which somebody has to set out now are read. Those who were chosen are not there for others,
+        to whom somebody farther away has to set out earlier: so it looks again.
+        """
+        chosen: list[Chosen] = []
+        ready_by = self.due_by(now)
+        heads = [head for head in heads if head.ready_at <= ready_by]
+        due, place = _due(fleet, heads), _behind(heads)
+        while due:
+            line = await repository.in_line(connection, ready_by, MAX_PLANNED, after, due)
+            if len(line) == MAX_PLANNED:
+                place = (line[-1].ready_at, line[-1].order_id)
+            more = await self._choose(connection, fleet, line, {old.order_id for old, _ in chosen}, now)
+            chosen += more
+            before, due = due, _due(fleet, heads) if more else {}
+            due = {} if due == before else due
+        return chosen, place
+
+    async def _choose(
+        self, connection: Connection, fleet: Fleet, line: Sequence[Delivery], taken: Collection[UUID], now: datetime
+    ) -> list[Chosen]:
+        open_ = [one for one in line if one.order_id not in taken and one.may_go_to_another(now, self._regroup_s)]
+        given_back = [one.order_id for one in open_ if one.given_back]
+        refused = await repository.refusals(connection, given_back) if given_back else {}
         return plan(fleet, open_, refused)
 
     async def write(self, connection: Connection, changes: Sequence[Change], now: datetime) -> list[Delivery]:
@@ -125,3 +150,21 @@ class Dispatch:
             eta if old.state is State.HELD and new.state is not State.RELEASED and new.version else new.first_eta
         )
         return replace(new, eta=eta, first_eta=first_eta)
+
+
+def has_place_for_all(fresh: Sequence[Delivery], heads: Sequence[Head], fleet: Fleet) -> bool:
+    """Whether the line is short enough for ``fresh``, too, even if the food of all in line was ready now."""
+    orders = sum(head.orders for head in heads) + len(fresh)
+    places = MAX_IN_LINE_PER_COURIER * min(fleet.in_reach(pickup) for pickup in {one.pickup for one in fresh})
+    return orders <= places and len(heads) < MAX_PLANNED
+
+
+def _due(fleet: Fleet, heads: Sequence[Head]) -> dict[Head, datetime | None]:
+    """The restaurants for whose orders somebody may set out now, with the time by which the food of these is ready."""
+    by = {head: fleet.due_by(head.restaurant_id, head.pickup) for head in heads}
+    return {head: at for head, at in by.items() if head.given_back or (at is not None and head.ready_at <= at)}
+
+
+def _behind(heads: Sequence[Head]) -> Place | None:
+    """Where those are in line that the heads do not include, if there are any."""
+    return (heads[-1].ready_at, UUID(int=0)) if len(heads) == MAX_PLANNED else None

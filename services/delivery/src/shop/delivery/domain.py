@@ -180,6 +180,11 @@ class Delivery:
             updated_at=now,
         )
 
+    @property
+    def given_back(self) -> bool:
+        """Whether it is in line again, and perhaps refused by some: a courier had it after it was paid."""
+        return self.reason is not None
+
     def may_go_to_another(self, now: datetime, regroup_s: float) -> bool:
         """False for a while after its courier has left the shift, because others may be leaving, too."""
         return self.reason != OFF_SHIFT or now >= self.waiting_since + timedelta(seconds=regroup_s)

@@ -13,13 +13,13 @@ import itertools
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shop.delivery.domain import BEFORE_PICKUP, SLOWEST_M_S, Courier, Delivery, State
+from shop.delivery.domain import BEFORE_PICKUP, Courier, Delivery, State
 from shop.delivery.roster import Roster
 from shop.delivery.trips import length_m, travel_s
 from shop.town import Position, Town
@@ -34,6 +34,7 @@ MAX_IN_LINE_PER_COURIER = 2
 TRIP_S = 600
 """From one order to the next, as a courier needs it on average: for each that is left until the food is ready, one
 order more has a place in the line."""
+ALWAYS_DUE = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass
@@ -58,9 +59,11 @@ class Fleet:
     """By restaurant, those who had no load when it was first looked at, the nearest junctions first: a line has many
     orders of a restaurant, most of which are not due."""
     _ways_m: dict[tuple[int, Position], int] = field(init=False, default_factory=dict)
+    _horizon: timedelta = field(init=False)
 
     def __post_init__(self) -> None:
         self._roster = self.couriers if isinstance(self.couriers, Roster) else Roster.of(self.couriers)
+        self._horizon = timedelta(seconds=self.margin_s + travel_s(self.reach_m))
         self._trips = defaultdict(set)
         for courier_id, held in self.carried.items():
             self._trips[held[0].restaurant_id].add(courier_id)
@@ -72,6 +75,15 @@ class Fleet:
     def best(self, delivery: Delivery, refused_by: Collection[UUID] = ()) -> Courier | None:
         """Who takes the delivery now; None when nobody within reach can, or when it is not due."""
         return self._on_trip(delivery, refused_by) or self._nearest(delivery, refused_by)
+
+    def due_by(self, restaurant_id: UUID, pickup: Position) -> datetime | None:
+        """Orders of the restaurant whose food is ready later get nobody now, unless they were given back. None: nobody
+        can take one."""
+        trips = [self.carried[one] for one in self._trips.get(restaurant_id, ()) if self._has_room(one)]
+        times = [min(one.ready_at for one in trip) + timedelta(seconds=MAX_READY_GAP_S) for trip in trips]
+        if (closest := self._closest(pickup, ())) is not None:
+            times.append(self._sets_out_for(*closest))
+        return max(times, default=None)
 
     def assign(self, delivery: Delivery, courier: Courier) -> Courier:
         """The courier with the delivery added to what they hold."""
@@ -89,22 +101,26 @@ class Fleet:
         distances: NDArray[np.float64] = self.town.distances_m(pickup)[self._roster.junctions]
         return distances
 
-    def _is_due(self, delivery: Delivery, metres: int, speed_m_s: float) -> bool:
-        if self.now is None:
-            return True
-        return delivery.ready_at <= self.now + timedelta(seconds=self.margin_s + travel_s(metres, speed_m_s))
+    def _sets_out_for(self, courier: Courier, metres: int) -> datetime:
+        """Until when food is ready for which the courier sets out now, with that way to go."""
+        way_s = travel_s(metres, courier.vehicle.speed_m_s)
+        return ALWAYS_DUE if self.now is None else self.now + timedelta(seconds=self.margin_s + way_s)
 
     def _nearest(self, delivery: Delivery, refused_by: Collection[UUID]) -> Courier | None:
-        if not self._is_due(delivery, self.reach_m, SLOWEST_M_S):
+        if self.now is not None and delivery.ready_at > self.now + self._horizon:
             return None
+        closest = self._closest(delivery.pickup, refused_by)
+        if closest is None or delivery.ready_at > self._sets_out_for(*closest):
+            return None
+        return closest[0]
+
+    def _closest(self, pickup: Position, refused_by: Collection[UUID]) -> tuple[Courier, int] | None:
+        """The courier without load who has the shortest way, within reach, and its metres."""
         refused = {self._roster.index(courier_id) for courier_id in refused_by}
-        free = (one for one in self._idle_near(delivery.pickup) if one not in self._taken and one not in refused)
-        ways = [(self._way_m(index, delivery), index) for index in itertools.islice(free, SHORTLIST)]
+        free = (one for one in self._idle_near(pickup) if one not in self._taken and one not in refused)
+        ways = [(self._way_m(index, pickup), index) for index in itertools.islice(free, SHORTLIST)]
         metres, nearest = min(ways, default=(self.reach_m + 1, -1))
-        if metres > self.reach_m:
-            return None
-        courier = self._roster[nearest]
-        return courier if self._is_due(delivery, metres, courier.vehicle.speed_m_s) else None
+        return (self._roster[nearest], metres) if metres <= self.reach_m else None
 
     def _idle_near(self, pickup: Position) -> list[int]:
         """Couriers without load, some of whom were given a delivery since; ties in the order of their ids."""
@@ -115,11 +131,11 @@ class Fleet:
             self._near[pickup] = idle[ascending[np.isfinite(distances[ascending])]].tolist()
         return self._near[pickup]
 
-    def _way_m(self, index: int, delivery: Delivery) -> int:
-        key = index, delivery.pickup
+    def _way_m(self, index: int, pickup: Position) -> int:
+        key = index, pickup
         if key not in self._ways_m:
             start = self._roster[index].position
-            self._ways_m[key] = self.town.distance_m(start, delivery.pickup) if start else self.reach_m + 1
+            self._ways_m[key] = self.town.distance_m(start, pickup) if start else self.reach_m + 1
         return self._ways_m[key]
 
     def _on_trip(self, delivery: Delivery, refused_by: Collection[UUID]) -> Courier | None:
@@ -134,13 +150,16 @@ class Fleet:
         index = self._roster.index(min(trips)[1])
         return None if index is None else self._roster[index]
 
+    def _has_room(self, courier_id: UUID) -> bool:
+        """Whether a courier with a load can take more."""
+        index = self._roster.index(courier_id)
+        return index is not None and 0 < self._roster[index].load < self._roster[index].capacity
+
     def _can_add(self, courier_id: UUID, delivery: Delivery) -> bool:
         index = self._roster.index(courier_id)
-        if index is None:
+        if index is None or not self._has_room(courier_id) or self._way_m(index, delivery.pickup) > self.reach_m:
             return False
-        courier = self._roster[index]
-        free = 0 < courier.load < courier.capacity and self._way_m(index, delivery) <= self.reach_m
-        return free and fits_trip(self.town, self.carried[courier_id], delivery)
+        return fits_trip(self.town, self.carried[courier_id], delivery)
 
     def _longer_by_m(self, carried: Sequence[Delivery], delivery: Delivery) -> int:
         distance = self.town.distance_m

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from shop.delivery import metrics
@@ -32,8 +32,18 @@ order_id, state, version, revision, courier_id, reason, user_id, restaurant_id, 
 pickup_lat, pickup_lon, dropoff_lat, dropoff_lon, dropoff_junction, distance_m, code, wrong_codes, wrong_codes_since,
 ready_at, kitchen, kitchen_version, promised_at, first_eta, eta, waiting_since, created_at, updated_at"""
 BY_IDS = f"SELECT {COLUMNS} FROM deliveries WHERE order_id = ANY($1::uuid[])"
+# The orders of a restaurant wait at one place; if it has moved, at two.
+HEADS = """
+SELECT restaurant_id, pickup_lat, pickup_lon, min(ready_at) AS ready_at, bool_or(reason IS NOT NULL) AS given_back,
+    count(*) AS orders
+FROM deliveries WHERE courier_id IS NULL AND state IN ('held', 'waiting')
+AND ($2::timestamptz IS NULL OR (ready_at, order_id) > ($2, $3::uuid))
+GROUP BY restaurant_id, pickup_lat, pickup_lon ORDER BY min(ready_at), restaurant_id LIMIT $1"""
 IN_LINE = f"""
-SELECT {COLUMNS} FROM deliveries WHERE courier_id IS NULL AND state IN ('held', 'waiting')
+SELECT {", ".join(f"d.{name}" for name in COLUMNS.replace(",", " ").split())} FROM deliveries d
+JOIN unnest($5::uuid[], $6::float8[], $7::float8[], $8::timestamptz[]) AS due (restaurant_id, lat, lon, by)
+    ON d.restaurant_id = due.restaurant_id AND d.pickup_lat = due.lat AND d.pickup_lon = due.lon
+WHERE courier_id IS NULL AND state IN ('held', 'waiting') AND (ready_at <= due.by OR reason IS NOT NULL)
 AND ready_at <= $1 AND ($3::timestamptz IS NULL OR (ready_at, order_id) > ($3, $4::uuid))
 ORDER BY ready_at, order_id LIMIT $2"""
 COUNT_BY_TRIPS = """
@@ -128,12 +138,27 @@ COUNT_IN_LINE = "SELECT count(*) FROM deliveries WHERE courier_id IS NULL AND st
 
 Change = tuple[Delivery, Delivery]
 """A delivery before and after."""
+Place = tuple[datetime, UUID]
+"""In the line, which is in the order in which the food is ready: that time, and the order."""
 KitchenState = tuple[UUID, int, str, datetime]
 """An order, the version of its ticket, the ticket's state and since when."""
 INSERTED = ("order_id", "courier_id", "user_id", "restaurant_id", "restaurant_name", "address")
 PLANNED = ("dropoff_junction", "distance_m", "code", "ready_at", "promised_at")
 """Columns of INSERT before and after the two positions."""
+COUNTED = ("ready_at", "given_back", "orders")
+"""Columns of HEADS after the place."""
 _FIELDS = [one.name for one in fields(Delivery) if one.name not in ("state", "pickup", "dropoff")]
+
+
+class Head(NamedTuple):
+    """A restaurant's orders in line: when the food of the first is ready, whether somebody gave one back, and how many
+    they are."""
+
+    restaurant_id: UUID
+    pickup: Position
+    ready_at: datetime
+    given_back: bool
+    orders: int
 
 
 async def lock(connection: Connection) -> None:
@@ -147,15 +172,26 @@ async def by_ids(connection: Connection, order_ids: Sequence[UUID]) -> dict[UUID
     return {row["order_id"]: None if row["user_id"] is None else delivery_of(row) for row in rows}
 
 
+async def heads(connection: Connection, limit: int, after: Place | None) -> list[Head]:
+    """The restaurants with orders in line behind ``after``, the first of the line first."""
+    rows = await connection.fetch(HEADS, limit, *(after or (None, None)))
+    return [
+        Head(row["restaurant_id"], Position(row["pickup_lat"], row["pickup_lon"]), *(row[name] for name in COUNTED))
+        for row in rows
+    ]
+
+
 async def in_line(
-    connection: Connection, ready_by: datetime, limit: int, after: Delivery | None = None
+    connection: Connection, ready_by: datetime, limit: int, after: Place | None, due: Mapping[Head, datetime | None]
 ) -> list[Delivery]:
     """Deliveries without a courier whose food is ready by then, the first of the line first, or those behind ``after``.
 
-    The line is in the order in which the food is ready.
+    Only those of the ``due`` restaurants, each with food that is ready by its time, or which somebody gave back.
     """
-    place = (after.ready_at, after.order_id) if after else (None, None)
-    return [delivery_of(row) for row in await connection.fetch(IN_LINE, ready_by, limit, *place)]
+    places = [(head.restaurant_id, *head.pickup, by) for head, by in due.items()]
+    columns = (list(column) for column in zip(*places, strict=True))
+    rows = await connection.fetch(IN_LINE, ready_by, limit, *(after or (None, None)), *columns) if due else []
+    return [delivery_of(row) for row in rows]
 
 
 async def count_by_trips(connection: Connection, now: datetime, trip_s: int) -> dict[int, int]:

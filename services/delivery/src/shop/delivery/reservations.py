@@ -21,7 +21,7 @@ from shop.contracts.delivery import (
     RouteRequest,
 )
 from shop.delivery import metrics, repository
-from shop.delivery.dispatch import Dispatch
+from shop.delivery.dispatch import Dispatch, has_place_for_all
 from shop.delivery.domain import Courier, Delivery, State, code_of
 from shop.delivery.planning import TRIP_S, Fleet, has_place, trips_until
 from shop.delivery.repository import DeliveryRepository
@@ -151,10 +151,12 @@ class Reservations:
         self, connection: Connection, fresh: Sequence[Delivery], now: datetime
     ) -> dict[UUID, Reserved | DeliveryRejected]:
         """Those in line come first: one of them may have been waiting for a courier who has just got a fix."""
-        due = await self._dispatch.in_line(connection, now)
+        heads = await self._dispatch.heads(connection)
         fleet = await self._dispatch.fleet(connection, now)
-        chosen = await self._dispatch.plan(connection, fleet, due, now)
-        in_line = Counter(await repository.count_by_trips(connection, now, TRIP_S))
+        chosen, _ = await self._dispatch.plan(connection, fleet, heads, now)
+        in_line = Counter[int]()
+        if not has_place_for_all(fresh, heads, fleet):
+            in_line.update(await repository.count_by_trips(connection, now, TRIP_S))
         in_line.subtract(trips_until(old.ready_at, now) for old, _ in chosen)
         line = _Line(fleet, in_line, now)
         fix_missing = not fleet.couriers and await self._dispatch.has_couriers_without_fix(connection, now)

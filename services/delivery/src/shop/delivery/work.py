@@ -25,7 +25,7 @@ from shop.delivery.domain import (
     State,
     Vehicle,
 )
-from shop.delivery.repository import Change, DeliveryRepository
+from shop.delivery.repository import Change, DeliveryRepository, Place
 from shop.delivery.settings import Settings
 from shop.kit.batch import Batcher
 from shop.kit.clock import Clock
@@ -72,7 +72,7 @@ class CourierWork:
         self._acting = Batcher(self._act, max_items=MAX_ACTIONS_PER_BATCH, max_inflight=1)
         self.woken = asyncio.Event()
         """Set when a courier has a fix again."""
-        self._looked_at: Delivery | None = None
+        self._looked_at: Place | None = None
         """How far the checks of a long line have come; None: they begin at its head."""
 
     async def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from shop.town.addresses import Addresses
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from shop.town.routing import Routing
 
+MAX_CACHED_POSITIONS = 4_096
+"""Homes are asked for again and again."""
+
 
 class Town:
     """Streets, addresses, ways and the map. Junctions are numbered from 0."""
@@ -24,6 +27,8 @@ class Town:
     def __init__(self, data: Data) -> None:
         self._data = data
         self._addresses = Addresses(data)
+        self.nearest = lru_cache(maxsize=MAX_CACHED_POSITIONS)(self._nearest)
+        """The junction nearest to a position in a straight line."""
 
     @property
     def name(self) -> str:
@@ -53,8 +58,7 @@ class Town:
         """The way to each neighbouring junction, along its street, without the junction itself."""
         return self._ways[junction]
 
-    def nearest(self, position: Position) -> int:
-        """The junction nearest to the position in a straight line."""
+    def _nearest(self, position: Position) -> int:
         x, y = self._data.plane.point(position)
         squared = [(px - x) ** 2 + (py - y) ** 2 for px, py in self._data.junctions]
         return squared.index(min(squared))
