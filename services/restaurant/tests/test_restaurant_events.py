@@ -22,6 +22,7 @@ INSERT INTO tickets (order_id, restaurant_id, user_id, lines, currency, state, p
 SELECT gen_random_uuid(), restaurant_id, user_id, lines, currency, 'picked_up', now(), now(), now()
 FROM tickets, generate_series(1, 3000)"""
 INBOX = "SELECT count(*) FROM inbox"
+CARRIED_EVENTS = "SELECT count(*) = 1 FROM inbox WHERE consumer = 'deliveries'"
 
 
 async def test_a_confirmed_order_reaches_its_kitchen_once(kitchen: Kitchen, service: RunningService) -> None:
@@ -56,6 +57,31 @@ async def test_the_kitchen_sees_the_courier_and_the_order_leaves_with_it(
     assert [state for state, _, _ in await service.published(order)] == ["accepted", "preparing", "ready", "picked_up"]
     assert [one["order_id"] for one in await kitchen.tickets(state="picked_up")] == [str(order)]
     assert await service.withdraw(order, even_if_begun=True) == "picked_up"
+
+
+async def test_a_kitchen_that_the_clock_moves_begins_with_the_payment(service: RunningService) -> None:
+    kitchen = await service.restaurant(auto_progress=True)
+    order = await kitchen.paid()
+    assert await service.published(order) == [("accepted", 1, None), ("preparing", 2, None)]
+    await service.confirm(order)
+    assert await service.state(order) == "preparing"
+
+
+async def test_a_paid_order_waits_for_a_courier_without_being_changed(
+    kitchen: Kitchen, service: RunningService
+) -> None:
+    """The first event of its delivery says no more; what comes later is stored."""
+    order = await kitchen.paid()
+    before = await service.database.fetchval("SELECT sequence FROM tickets WHERE order_id = $1", order)
+    await wait_until(lambda: service.context.bus.connected)
+    await send(service, "delivery", delivery(order, DeliveryState.WAITING, 1, None))
+    await wait_until(lambda: service.database.fetchval(CARRIED_EVENTS))
+    assert await service.database.fetchval("SELECT sequence FROM tickets WHERE order_id = $1", order) == before
+    [ticket] = await kitchen.tickets()
+    assert (ticket["courier"], ticket["delivery_state"]) == (None, "waiting")
+    await service.carry(delivery(order, DeliveryState.WAITING, 1, None), delivery(order, DeliveryState.ASSIGNED, 2))
+    [ticket] = await kitchen.tickets()
+    assert (ticket["courier"]["name"], ticket["delivery_state"]) == ("Bo", "assigned")
 
 
 async def test_older_events_of_a_delivery_change_nothing(kitchen: Kitchen, service: RunningService) -> None:

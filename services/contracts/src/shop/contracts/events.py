@@ -179,6 +179,11 @@ class DeliveryChanged(Event):
     def subject_id(self) -> str:
         return str(self.order_id)
 
+    @property
+    def begins_to_wait(self) -> bool:
+        """Whether it is a delivery's first event, and says no more than that there is no courier yet."""
+        return self.version == 1 and self.state == DeliveryState.WAITING
+
 
 class PaymentRefunded(Event):
     TYPE = "payment.refunded.v1"

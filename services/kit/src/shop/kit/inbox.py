@@ -89,6 +89,8 @@ FORGET_FAILURES = "DELETE FROM dead_letter WHERE consumer = $1 AND event_id = AN
 
 SOON_S = 0.25
 """The `Consumer.rest_s` of effects that people see later, but that no request waits for."""
+LATER_S = 1.0
+"""Likewise where nobody looks for the effect, such as the points of an order."""
 
 Handle = Callable[[Connection, Sequence[Received]], Awaitable[None]]
 AfterCommit = Callable[[Sequence[Received]], Awaitable[None]]
@@ -199,8 +201,7 @@ class Inbox:
     async def _handle(self, consumer: Consumer, events: Sequence[Received]) -> Collection[UUID]:
         """Have the consumer handle the new ones of ``events`` in a transaction; the ids of these."""
         async with self._database.transaction() as connection:
-            rows = await connection.fetch(CLAIM, consumer.name, [event.event_id for event in events])
-            new_ids = {row["event_id"] for row in rows}
+            new_ids = await mark_processed(connection, consumer.name, events)
             if new_ids:
                 await consumer.handle(connection, _new(events, new_ids))
             if consumer.name in self._failures_seen:
@@ -238,6 +239,12 @@ class Inbox:
                 await connection.execute(MARK_DEAD, consumer.name, event.event_id)
         CONSUMED.labels(consumer.name, "dead" if failures >= MAX_FAILURES else "failed").inc()
         return failures
+
+
+async def mark_processed(connection: Connection, consumer: str, events: Sequence[Received]) -> set[UUID]:
+    """Those that were not marked before; for a `Consumer.at_once` this is all that events take which change nothing."""
+    rows = await connection.fetch(CLAIM, consumer, [event.event_id for event in events])
+    return {row["event_id"] for row in rows}
 
 
 class _Loop:

@@ -165,18 +165,24 @@ class Kitchens:
         return await self._tickets.change_due(now, lambda ticket, _: domain.on_time(ticket, now))
 
     async def confirmed(self, connection: Connection, orders: Sequence[OrderConfirmed]) -> None:
-        """The orders are paid: from now on their kitchens see them."""
+        """The orders are paid: from now on their kitchens see them, and those that the clock moves begin."""
         now = self._clock.now()
         order_ids = [order.order_id for order in orders if order.kind == "food"]
         if order_ids:
-            await change_in(connection, order_ids, lambda ticket, _: domain.paid(ticket, now))
+            await change_in(connection, order_ids, lambda ticket, _: _begun(domain.paid(ticket, now), now))
 
     async def carried(self, connection: Connection, deliveries: Sequence[DeliveryChanged]) -> None:
-        """What became of the deliveries; a ticket whose order was picked up has left the kitchen."""
+        """What became of the deliveries; a ticket whose order was picked up has left the kitchen.
+
+        That one waits for its first courier is not stored: every paid order does until it has one.
+        """
         now = self._clock.now()
         latest: dict[UUID, DeliveryChanged] = {}
         for one in sorted(deliveries, key=lambda one: one.version):
-            latest[one.order_id] = one
+            if not one.begins_to_wait:
+                latest[one.order_id] = one
+        if not latest:
+            return
 
         def carry(ticket: Ticket, _: Restaurant) -> Ticket | None:
             one = latest[ticket.order_id]
@@ -189,6 +195,11 @@ class Kitchens:
 
 
 PICKED_UP = frozenset({DeliveryState.PICKED_UP, DeliveryState.ON_THE_WAY, DeliveryState.DELIVERED})
+
+
+def _begun(ticket: Ticket, now: datetime) -> Ticket:
+    """As the clock moves a ticket that is due once it is paid."""
+    return domain.on_time(ticket, now) or ticket
 
 
 def _next(ticket: Ticket, state: TicketState, now: datetime) -> Ticket | None:

@@ -8,7 +8,6 @@ the same restaurant wait for each other and see what the other left.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -68,29 +67,55 @@ SELECT c.* FROM unnest($1::uuid[], $2::bigint[]) AS seen(restaurant_id, sequence
 ) AS c ORDER BY c.restaurant_id, c.sequence"""  # noqa: S608 - constants
 LATEST = "SELECT coalesce(max(sequence), 0) FROM tickets WHERE restaurant_id = $1"
 
-INSERT = """
-INSERT INTO tickets (order_id, restaurant_id, user_id, restaurant_name, customer_name, note, lines, currency,
-    minimum_order, state, version, decide_by, open_until, ready_at, due_at, created_at, updated_at)
-SELECT order_id, restaurant_id, user_id, restaurant_name, customer_name, note, lines, currency, minimum_order, state,
-    version, decide_by, open_until, ready_at, due_at, created_at, updated_at
-FROM jsonb_to_recordset($1) AS t(order_id uuid, restaurant_id uuid, user_id uuid, restaurant_name text,
-    customer_name text, note text, lines jsonb, currency text, minimum_order bigint, state text, version integer,
-    decide_by timestamptz, open_until timestamptz, ready_at timestamptz, due_at timestamptz, created_at timestamptz,
-    updated_at timestamptz)
-ORDER BY order_id"""
+INSERTED = {
+    "order_id": "uuid",
+    "restaurant_id": "uuid",
+    "user_id": "uuid",
+    "restaurant_name": "text",
+    "customer_name": "text",
+    "note": "text",
+    "lines": "jsonb",
+    "currency": "text",
+    "minimum_order": "bigint",
+    "state": "text",
+    "version": "integer",
+    "decide_by": "timestamptz",
+    "open_until": "timestamptz",
+    "ready_at": "timestamptz",
+    "due_at": "timestamptz",
+    "created_at": "timestamptz",
+    "updated_at": "timestamptz",
+}
+"""The columns that a new ticket has, with their types."""
+UPDATED = {
+    "order_id": "uuid",
+    "state": "text",
+    "reason": "text",
+    "version": "integer",
+    "ready_at": "timestamptz",
+    "due_at": "timestamptz",
+    "paid_at": "timestamptz",
+    "courier_name": "text",
+    "vehicle": "text",
+    "delivery_state": "text",
+    "delivery_version": "integer",
+    "updated_at": "timestamptz",
+}
+"""The key, and the columns that change."""
+INSERT = f"""
+INSERT INTO tickets ({", ".join(INSERTED)})
+SELECT {", ".join(INSERTED)}
+FROM jsonb_to_recordset($1) AS c({", ".join(f"{name} {kind}" for name, kind in INSERTED.items())})
+ORDER BY order_id"""  # noqa: S608 - constants
 TOMBSTONES = """
 INSERT INTO tickets (order_id, state, reason, created_at, updated_at)
 SELECT DISTINCT order_id, 'cancelled', $2, $3::timestamptz, $3::timestamptz
 FROM unnest($1::uuid[]) AS input(order_id) ORDER BY order_id
 ON CONFLICT (order_id) DO NOTHING"""
-UPDATE = """
-UPDATE tickets t SET state = c.state, reason = c.reason, version = c.version, ready_at = c.ready_at,
-    due_at = c.due_at, paid_at = c.paid_at, courier_name = c.courier_name, vehicle = c.vehicle,
-    delivery_state = c.delivery_state, delivery_version = c.delivery_version, updated_at = c.updated_at
-FROM jsonb_to_recordset($1) AS c(order_id uuid, state text, reason text, version integer, ready_at timestamptz,
-    due_at timestamptz, paid_at timestamptz, courier_name text, vehicle text, delivery_state text,
-    delivery_version integer, updated_at timestamptz)
-WHERE t.order_id = c.order_id"""
+_ARRAYS = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(UPDATED.values(), 1))
+UPDATE = f"""
+UPDATE tickets t SET {", ".join(f"{name} = c.{name}" for name in UPDATED if name != "order_id")}
+FROM unnest({_ARRAYS}) AS c ({", ".join(UPDATED)}) WHERE t.order_id = c.order_id"""  # noqa: S608 - constants
 RESCHEDULE = """
 UPDATE tickets SET due_at = CASE WHEN NOT $2 THEN NULL WHEN state = 'accepted' THEN paid_at ELSE ready_at END
 WHERE restaurant_id = $1 AND paid_at IS NOT NULL AND state IN ('accepted', 'preparing')"""
@@ -260,7 +285,8 @@ async def _decide(
             if after is not None and after != ticket:
                 changed[order_id] = after
     if changed:
-        await connection.execute(UPDATE, [_document(ticket) for ticket in changed.values()])
+        columns = ([getattr(ticket, name) for ticket in changed.values()] for name in UPDATED)
+        await connection.execute(UPDATE, *columns)
         published = [ticket for order_id, ticket in changed.items() if ticket.version > tickets[order_id].version]
         await outbox.publish(connection, *(_event(ticket) for ticket in published))
     return changed
@@ -268,7 +294,7 @@ async def _decide(
 
 async def _insert(connection: Connection, tickets: Sequence[Ticket], traces: Mapping[UUID, str]) -> None:
     try:
-        await connection.execute(INSERT, [_document(ticket) for ticket in tickets])
+        await connection.execute(INSERT, [{name: getattr(ticket, name) for name in INSERTED} for ticket in tickets])
     except asyncpg.UniqueViolationError as error:
         raise ConcurrentChange from error
     await outbox.insert(connection, [outbox.row(_event(one), traces.get(one.order_id)) for one in tickets])
@@ -285,10 +311,6 @@ async def _tickets(connection: Connection, statement: str, *arguments: Any) -> d
 def _ticket(row: Record) -> Ticket:
     fields = dict(row.items())
     return Ticket(**fields | {"state": TicketState(fields["state"])})
-
-
-def _document(ticket: Ticket) -> dict[str, Any]:
-    return asdict(ticket)
 
 
 def _event(ticket: Ticket) -> TicketChanged:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from shop.contracts.events import TicketState
+from shop.contracts.events import DeliveryState, TicketState
 from shop.contracts.geography import Position
 from shop.contracts.money import Address, Money
 from shop.restaurant.domain import Restaurant, Ticket
@@ -206,5 +206,5 @@ def ticket_view(ticket: Ticket) -> TicketView:
         paid=ticket.paid_at is not None,
         created_at=ticket.created_at,
         courier=courier,
-        delivery_state=ticket.delivery_state,
+        delivery_state=ticket.delivery_state or (DeliveryState.WAITING if ticket.paid_at else None),
     )
