@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from services.notification.tests.conftest import NOW
-from shop.contracts.events import Event
+from shop.contracts.events import DeliveryChanged, DeliveryState, Event
+from shop.contracts.money import Money
 from shop.devkit.testing import wait_until
 from shop.kit.clock import Clock, FixedClock
 from shop.kit.db import STATEMENTS, Database
 from shop.kit.events import Received
 from shop.kit.formatting import formats
 from shop.kit.ids import new_id
-from shop.notification import domain, events_repository, repository, sender, service
+from shop.notification import domain, events_repository, food_repository, repository, sender, service
 from shop.notification.consumers import MessageQueue
 from shop.notification.direct import Direct
 from shop.notification.domain import TEMPLATES, notices
@@ -26,6 +27,7 @@ from shop.notification.render import Renderer
 from shop.notification.repository import NotificationRepository
 from shop.notification.sender import BATCH_MESSAGES, Sender
 
+PHONE = "+4915112345678"
 SHOP = {"title": "Shop", "url": "https://shop.example"}
 COUNTS = """
 SELECT (SELECT count(*) FROM inbox WHERE consumer = 'messages') AS taken, (SELECT count(*) FROM mailbox) AS mails,
@@ -39,6 +41,29 @@ def received(event: Event) -> Received:
 
 def renderer() -> Renderer:
     return Renderer(TEMPLATES, SHOP, formats("DE"))
+
+
+def food(samples: Any) -> Received:
+    """A confirmed order of food."""
+    more = {"kind": "food", "phone": PHONE, "restaurant_id": new_id(), "restaurant_name": "Da Carlo", "eta": NOW}
+    return received(samples.confirmed().model_copy(update=more | {"tip": Money(amount=150, currency="EUR")}))
+
+
+def assigned(samples: Any, state: str = "assigned", version: int = 2) -> DeliveryChanged:
+    return DeliveryChanged(
+        order_id=samples.order_id,
+        user_id=samples.user_id,
+        restaurant_id=new_id(),
+        restaurant_name="Da Carlo",
+        state=DeliveryState(state),
+        version=version,
+        courier_name="Bo" if state == "assigned" else None,
+        occurred_at=NOW,
+    )
+
+
+async def told(database: Database) -> list[str]:
+    return [row["template"] for row in await database.fetch("SELECT template FROM notifications ORDER BY id")]
 
 
 @pytest.fixture
@@ -71,6 +96,63 @@ async def test_events_their_messages_and_mails_take_one_statement(
     assert "Moby-Dick" in message["body_text"]
     assert "Moby-Dick" in message["body_html"]
     assert await database.fetchval("SELECT count(*) FROM contacts") == 5
+
+
+async def test_a_confirmed_order_of_food_takes_one_statement_more(
+    database: Database, queue: MessageQueue, samples: Any, more_samples: Any
+) -> None:
+    """By which it is known whether there were events of its delivery before."""
+    event = food(samples)
+    before = STATEMENTS._value.get()
+    assert await queue.take("messages", database, [event, received(more_samples().confirmed())])
+    assert STATEMENTS._value.get() - before == 2
+    assert await counts(database) == (2, 2, 2, 0)
+    row = await database.fetchrow("SELECT order_id, user_id, email, phone, confirmed, over, version FROM food_orders")
+    assert row is not None
+    assert tuple(row.values()) == (samples.order_id, samples.user_id, samples.email, PHONE, True, False, 0)
+    async with database.transaction() as connection:
+        await queue.handle_deliveries(connection, [received(assigned(samples))])
+    assert await told(database) == ["order-confirmed", "order-confirmed", "food-courier"]
+
+
+async def test_an_order_of_food_whose_delivery_was_faster_is_left_to_a_transaction(
+    database: Database, queue: MessageQueue, samples: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if its event came between the look and the statement."""
+    async with database.transaction() as connection:
+        await queue.handle_deliveries(connection, [received(assigned(samples))])
+    event = food(samples)
+    assert await queue.take("messages", database, [event]) is None
+
+    async def unseen(*_: Any) -> bool:
+        return False
+
+    monkeypatch.setattr(food_repository, "is_any_known", unseen)
+    assert await queue.take("messages", database, [event]) is None
+    assert await counts(database) == (0, 0, 0, 0)
+    async with database.transaction() as connection:
+        await queue.handle(connection, [event])
+    assert await told(database) == ["order-confirmed", "food-courier"]
+
+
+async def test_a_delivery_that_begins_to_wait_is_marked_as_processed_and_wakes_no_sender(
+    database: Database, samples: Any
+) -> None:
+    woken: list[Any] = []
+
+    async def wake(events: Any) -> None:
+        woken.append(events)
+
+    queue = MessageQueue("", FixedClock(NOW), after_commit=wake)
+    waiting, later = received(assigned(samples, "waiting", 1)), received(assigned(samples))
+    assert await queue.nothing_to_tell(database, [waiting, later]) is None
+    for ids in ({waiting.event_id}, set()):
+        assert await queue.nothing_to_tell(database, [waiting]) == ids
+        await queue.told([waiting])
+    assert woken == []
+    await queue.told([waiting, later])
+    assert len(woken) == 1
+    assert await database.fetchval("SELECT count(*) FROM food_orders") == 0
 
 
 async def test_the_statement_is_not_planned_again_for_each_event(

@@ -6,23 +6,17 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from uuid import UUID
 
-from shop.contracts.events import (
-    DeliveryChanged,
-    Event,
-    OrderCancelled,
-    OrderConfirmed,
-    OrderEvent,
-    OrderRejected,
-    UserDeleted,
-)
+from shop.contracts.events import DeliveryChanged, Event, OrderConfirmed, UserDeleted
 from shop.kit.clock import Clock
 from shop.kit.db import Connection, Database
 from shop.kit.events import Received
-from shop.kit.inbox import SOON_S, AfterCommit, Consumer
+from shop.kit.inbox import SOON_S, AfterCommit, Consumer, mark_processed
 from shop.notification import domain, events_repository, food_repository, repository
 from shop.notification.direct import Direct
 from shop.notification.food import FoodOrder
 from shop.notification.service import NotificationService
+
+DELIVERIES = "deliveries"
 
 
 def consumers(service: NotificationService) -> list[Consumer]:
@@ -39,7 +33,11 @@ def consumers(service: NotificationService) -> list[Consumer]:
     found = [queue.consumer("messages", list(domain.MAIL_TEMPLATES)), queue.deletions]
     if service.food:
         deliveries = Consumer(
-            "deliveries", [DeliveryChanged], queue.handle_deliveries, after_commit=service.wake_senders
+            DELIVERIES,
+            [DeliveryChanged],
+            queue.handle_deliveries,
+            after_commit=queue.told,
+            at_once=queue.nothing_to_tell,
         )
         found.append(deliveries)
     if service.arcade:
@@ -73,29 +71,39 @@ class MessageQueue:
         )
 
     def consumer(self, name: str, types: Sequence[type[Event]]) -> Consumer:
-        """Of events that need no transaction, unless one of a batch is about food."""
+        """Of events that need no transaction, unless one of a batch is about an order of food that is known."""
         take = partial(self.take, name)
         return Consumer(name, types, self.handle, at_once=take, after_commit=self._committed, rest_s=SOON_S)
 
     async def _committed(self, events: Sequence[Received]) -> None:
-        queued = self._has_queued or any(_about_food(received.event) for received in events)
-        if queued and self._after_commit is not None:
+        if self._has_queued and self._after_commit is not None:
             self._has_queued = False
             await self._after_commit(events)
 
     async def take(self, consumer: str, database: Database, events: Sequence[Received]) -> Collection[UUID] | None:
-        """Process events in one statement, if none of them is about food."""
-        if any(_about_food(received.event) for received in events):
+        """Process events in one statement, if those about food confirm orders that are not known yet."""
+        if await self._is_for_handle(database, events):
+            self._has_queued = True
             return None
         now = self._clock.now()
         contacts, wanted = self._effects(events)
         rows = repository.message_rows(wanted)
         ready = [] if self._direct is None else self._direct.ready(rows, now)
         taken = await events_repository.take(database, consumer, events, contacts, rows, ready, now)
+        if taken is None:
+            self._has_queued = True
+            return None
         if self._direct is not None:
             self._direct.stored(rows, taken.sent)
         self._has_queued |= bool(taken.queued)
         return taken.event_ids
+
+    async def _is_for_handle(self, database: Database, events: Sequence[Received]) -> bool:
+        """Whether food orders end, or there were events of their deliveries before their confirmation."""
+        food = [received.event for received in events if domain.is_about_food(received.event)]
+        if not all(isinstance(event, OrderConfirmed) for event in food):
+            return True
+        return bool(food) and await food_repository.is_any_known(database, [event.order_id for event in food])
 
     def _effects(self, events: Sequence[Received]) -> tuple[list[domain.Contact], list[repository.Wanted]]:
         """What the events say of how users are reached, and the messages that they cause, in the order of time."""
@@ -113,7 +121,9 @@ class MessageQueue:
         contacts, wanted = self._effects(ordered)
         if contacts:
             await repository.save_contacts(connection, contacts)
-        wanted += await self._learn(connection, [received for received in ordered if _about_food(received.event)])
+        wanted += await self._learn(
+            connection, [received for received in ordered if domain.is_about_food(received.event)]
+        )
         if wanted:
             await repository.insert(connection, wanted, self._clock.now())
 
@@ -134,7 +144,13 @@ class MessageQueue:
         return wanted
 
     async def handle_deliveries(self, connection: Connection, events: Sequence[Received]) -> None:
-        """Queue what customers are told of their deliveries, each order's events by their version."""
+        """Queue what customers are told of their deliveries, each order's events by their version.
+
+        Nothing is to be told of one that waits for its first courier, nor is any event older than that.
+        """
+        events = _to_tell(events)
+        if not events:
+            return
         now = self._clock.now()
         users = {received.event.order_id: received.event.user_id for received in events}
         known = await food_repository.lock(connection, users, now)
@@ -152,6 +168,15 @@ class MessageQueue:
         if wanted:
             await repository.insert(connection, wanted, now)
 
+    async def nothing_to_tell(self, database: Database, events: Sequence[Received]) -> Collection[UUID] | None:
+        """Events of deliveries that nobody is told of take no transaction."""
+        return None if _to_tell(events) else await mark_processed(database, DELIVERIES, events)
+
+    async def told(self, events: Sequence[Received]) -> None:
+        """Have the senders look for what was queued."""
+        if _to_tell(events) and self._after_commit is not None:
+            await self._after_commit(events)
+
     async def _delete(self, connection: Connection, events: Sequence[Received]) -> None:
         """Delete what is known about the users, and queue one last mail to each."""
         by_user = {received.event.user_id: received for received in events}
@@ -161,10 +186,8 @@ class MessageQueue:
             await repository.insert(connection, mails, self._clock.now())
 
 
-def _about_food(event: Event) -> bool:
-    """Whether the event says how the customer of an order of food is reached, or that it is over."""
-    known = isinstance(event, OrderConfirmed | OrderCancelled | OrderRejected)
-    return known and isinstance(event, OrderEvent) and event.kind == "food"
+def _to_tell(events: Sequence[Received]) -> list[Received]:
+    return [received for received in events if not received.event.begins_to_wait]
 
 
 def _held(order: FoodOrder) -> Received:

@@ -134,6 +134,12 @@ def last_mail(recipient: str) -> Notice:
     return Notice("email", LAST_MAIL, None, None, recipient)
 
 
+def is_about_food(event: Event) -> bool:
+    """Whether the event says how the customer of an order of food is reached, or that it is over."""
+    known = isinstance(event, OrderConfirmed | OrderCancelled | OrderRejected)
+    return known and isinstance(event, OrderEvent) and event.kind == "food"
+
+
 def contact(event: Event) -> Contact | None:
     """The contact that the event contains, if any."""
     match event:

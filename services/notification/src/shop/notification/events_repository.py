@@ -8,10 +8,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from shop.kit.db import Database
+import asyncpg
+
+from shop.kit.db import Database, Record
 from shop.kit.events import Received
 from shop.kit.inbox import CLAIMED
-from shop.notification.domain import Contact
+from shop.notification.domain import Contact, is_about_food
 from shop.notification.mailbox_repository import StoredMail
 from shop.notification.render import Rendered
 from shop.notification.repository import (
@@ -24,10 +26,17 @@ from shop.notification.repository import (
     contact_columns,
 )
 
-# A message to a deleted user is queued: nothing stays of it once a sender has sent it.
+# A message to a deleted user is queued: nothing stays of it once a sender has sent it. Where an order of food is known,
+# the statement fails, because more is to be done then.
 TAKE = f"""
 WITH {CLAIMED}, known AS (
     {UPSERT_CONTACTS_FROM.format(contacts=CONTACT_COLUMNS.format(3, 4, 5, 6))}
+), food AS (
+    INSERT INTO food_orders (order_id, user_id, email, phone, confirmed, used_at)
+    SELECT f.order_id, f.user_id, f.email, f.phone, true, $8
+    FROM unnest($19::uuid[], $20::uuid[], $21::uuid[], $22::text[], $23::text[]) AS f (source, order_id, user_id, email,
+        phone)
+    JOIN claimed ON claimed.event_id = f.source WHERE NOT {DELETED_USERS.holds("f.user_id")}
 ), content AS (
     SELECT * FROM unnest($9::uuid[], $10::text[], $11::text[], $12::text[], $13::uuid[], $14::text[], $15::text[],
         $16::text[], $17::text[], $18::bytea[]) AS c (id, subject, body_text, body_html, mail_id, message_id, sender,
@@ -85,12 +94,35 @@ async def take(
     rows: Sequence[dict[str, Any]],
     ready: Sequence[Ready],
     now: datetime,
-) -> Taken:
+) -> Taken | None:
     """Mark ``events`` as processed by ``consumer``; save the contacts and the messages of those that are new.
 
-    ``rows`` are `repository.message_rows` with the event's id as ``source``. The ``ready`` ones are sent.
+    ``rows`` are `repository.message_rows` with the event's id as ``source``. The ``ready`` ones are sent. Events about
+    food are confirmations of orders that are not known; None, with nothing done, if one is.
     """
-    found = await database.fetch(
+    try:
+        found = await _take(database, consumer, events, contacts, rows, ready, now)
+    except asyncpg.UniqueViolationError:
+        return None
+    messages = [row for row in found if row["message_id"] is not None]
+    return Taken(
+        {row["event_id"] for row in found if row["event_id"] is not None},
+        {row["message_id"] for row in messages if row["state"] == "sent"},
+        {row["message_id"] for row in messages if row["state"] == "queued"},
+    )
+
+
+async def _take(
+    database: Database,
+    consumer: str,
+    events: Sequence[Received],
+    contacts: Sequence[Contact],
+    rows: Sequence[dict[str, Any]],
+    ready: Sequence[Ready],
+    now: datetime,
+) -> list[Record]:
+    food = [event for event in events if is_about_food(event.event)]
+    return await database.fetch(
         TAKE,
         consumer,
         [event.event_id for event in events],
@@ -107,10 +139,9 @@ async def take(
         [one.mail.recipient for one in ready],
         [one.mail.subject for one in ready],
         [one.mail.raw for one in ready],
-    )
-    messages = [row for row in found if row["message_id"] is not None]
-    return Taken(
-        {row["event_id"] for row in found if row["event_id"] is not None},
-        {row["message_id"] for row in messages if row["state"] == "sent"},
-        {row["message_id"] for row in messages if row["state"] == "queued"},
+        [one.event_id for one in food],
+        [one.event.order_id for one in food],
+        [one.event.user_id for one in food],
+        [one.event.email for one in food],
+        [one.event.phone for one in food],
     )

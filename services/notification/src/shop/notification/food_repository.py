@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from uuid import UUID
 
-from shop.kit.db import Connection
+from shop.kit.db import Connection, Database
 from shop.notification.food import FoodOrder
 from shop.notification.repository import DELETED_USERS
 
@@ -22,12 +22,18 @@ ORDER BY order_id
 ON CONFLICT (order_id) DO UPDATE SET used_at = excluded.used_at
 RETURNING {COLUMNS}"""  # noqa: S608 - constants
 
+KNOWN = "SELECT EXISTS (SELECT FROM food_orders WHERE order_id = ANY ($1::uuid[]))"
 SAVE = """
 UPDATE food_orders f SET email = r.email, phone = r.phone, confirmed = r.confirmed, over = r.over, version = r.version,
     courier = r.courier, on_the_way = r.on_the_way, held = r.held
 FROM jsonb_to_recordset($1) AS r (order_id uuid, user_id uuid, email text, phone text, confirmed boolean, over boolean,
     version integer, courier text, on_the_way boolean, held jsonb)
 WHERE f.order_id = r.order_id"""
+
+
+async def is_any_known(database: Database, order_ids: Sequence[UUID]) -> bool:
+    """Whether there have been events about one of the orders before."""
+    return bool(await database.fetchval(KNOWN, list(order_ids)))
 
 
 async def lock(connection: Connection, users: Mapping[UUID, UUID], now: datetime) -> dict[UUID, FoodOrder]:
