@@ -21,7 +21,7 @@ from shop.kit.clock import Clock
 from shop.kit.db import Connection
 from shop.kit.events import Received
 from shop.kit.exposition import start_at_zero
-from shop.kit.inbox import SOON_S, Consumer, Inbox
+from shop.kit.inbox import LATER_S, Consumer, Inbox
 
 UNKNOWN_ACHIEVEMENT, NOT_EXTERNAL = "unknown_achievement", "not_external"
 MAX_CALLS_AT_ONCE = 64
@@ -46,7 +46,7 @@ class AchievementService:
         self.streams = streams
         self.clock = clock
         self.facts = Consumer(
-            "facts", [OrderConfirmed, OrderCancelled, PlayerScored, PlayerGained], unlocking.take, rest_s=SOON_S
+            "facts", [OrderConfirmed, OrderCancelled, PlayerScored, PlayerGained], unlocking.take, rest_s=LATER_S
         )
         self._unlocking = unlocking
         self._players = players

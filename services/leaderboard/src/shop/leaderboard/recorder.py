@@ -22,7 +22,7 @@ from shop.kit.currencies import major_units
 from shop.kit.db import Connection
 from shop.kit.errors import Unavailable
 from shop.kit.events import Received
-from shop.kit.inbox import SOON_S, Consumer
+from shop.kit.inbox import LATER_S, Consumer
 from shop.leaderboard import metrics, score_repository
 from shop.leaderboard.board_repository import BoardRepository, SeasonKey
 from shop.leaderboard.boards import ORDERS, XP
@@ -66,7 +66,7 @@ class Recorder:
         self._by_source: dict[str, list[Board]] = {}
         for board in boards.values():
             self._by_source.setdefault(board.source, []).append(board)
-        cached: dict[str, Any] = {"after_commit": self._cache_scores, "rest_s": SOON_S}
+        cached: dict[str, Any] = {"after_commit": self._cache_scores, "rest_s": LATER_S}
         self.scores = Consumer("scores", [PlayerScored], self._record, **cached)
         self.gains = Consumer("gains", [PlayerGained], self._record, **cached)
         self.orders = Consumer("orders", [OrderConfirmed, OrderCancelled], self._record_orders, **cached)

@@ -8,7 +8,7 @@ from shop.contracts.events import DeliveryChanged, PaymentRefunded, TicketChange
 from shop.kit.db import Connection
 from shop.kit.deleted_users import DeletedUsers
 from shop.kit.events import Received
-from shop.kit.inbox import Consumer
+from shop.kit.inbox import SOON_S, Consumer
 from shop.order import repository
 from shop.order.service import OrderService
 
@@ -27,8 +27,8 @@ def consumers(service: OrderService) -> list[Consumer]:
     return [
         refunds,
         deletions,
-        Consumer("tickets", [TicketChanged], food.take_tickets, after_commit=food.committed),
-        Consumer("deliveries", [DeliveryChanged], food.take_deliveries, after_commit=food.committed),
+        Consumer("tickets", [TicketChanged], food.take_tickets, after_commit=food.committed, rest_s=SOON_S),
+        Consumer("deliveries", [DeliveryChanged], food.take_deliveries, after_commit=food.committed, rest_s=SOON_S),
     ]
 
 

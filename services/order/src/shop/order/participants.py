@@ -27,6 +27,9 @@ MAX_ORDERS_PER_CALL = 100
 MAX_LINES_PER_CALL = 200
 """Keeps a request below the 64 KiB that every service accepts."""
 MAX_CALLS_INFLIGHT = 2
+ONE_AT_A_TIME = 1
+"""Of restaurant and delivery, which decide about one batch after another: a second one would wait there, while more
+orders can still join it here."""
 MAX_CHARGES_INFLIGHT = 6
 """More than elsewhere: a provider that is slow for one card must not delay the others."""
 
@@ -145,11 +148,11 @@ class FoodParticipants:
     """The calls to restaurant (the kitchen's ticket) and delivery (the courier)."""
 
     def __init__(self, at_restaurant: ServiceClient, at_delivery: ServiceClient) -> None:
-        self.accept = Endpoint(at_restaurant, restaurant.ACCEPT, ACCEPT_TIMEOUT_S)
+        self.accept = Endpoint(at_restaurant, restaurant.ACCEPT, ACCEPT_TIMEOUT_S, ONE_AT_A_TIME)
         self.release_ticket = Endpoint(at_restaurant, restaurant.RELEASE, RELEASE_TIMEOUT_S)
         self.withdraw = Endpoint(at_restaurant, restaurant.WITHDRAW, WITHDRAW_TIMEOUT_S)
-        self.reserve_courier = Endpoint(at_delivery, delivery.RESERVE, COURIER_TIMEOUT_S)
-        self.assign = Endpoint(at_delivery, delivery.ASSIGN, COURIER_TIMEOUT_S)
+        self.reserve_courier = Endpoint(at_delivery, delivery.RESERVE, COURIER_TIMEOUT_S, ONE_AT_A_TIME)
+        self.assign = Endpoint(at_delivery, delivery.ASSIGN, COURIER_TIMEOUT_S, ONE_AT_A_TIME)
         self.release_courier = Endpoint(at_delivery, delivery.RELEASE, RELEASE_TIMEOUT_S)
 
     async def close(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from shop.contracts.events import AchievementUnlocked, OrderCancelled, OrderConfirmed, UserDeleted, UserRegistered
 from shop.kit.db import Connection
 from shop.kit.events import Received
-from shop.kit.inbox import SOON_S, Consumer
+from shop.kit.inbox import LATER_S, Consumer
 from shop.player.repository import DELETED_USERS
 from shop.player.service import PlayerService
 
@@ -36,7 +36,7 @@ def consumers(service: PlayerService) -> list[Consumer]:
 
     return [
         Consumer("players", [UserRegistered], register),
-        Consumer("orders", [OrderConfirmed, OrderCancelled], add_orders, after_commit=forget_buyers, rest_s=SOON_S),
+        Consumer("orders", [OrderConfirmed, OrderCancelled], add_orders, after_commit=forget_buyers, rest_s=LATER_S),
         Consumer("achievements", [AchievementUnlocked], add_achievements, after_commit=forget_players),
         Consumer.of_deletions(UserDeleted, DELETED_USERS, delete, after_commit=forget_buyers),
     ]
