@@ -8,6 +8,8 @@ library that hangs at its first call. Linux only, like the prefork server.
 import contextlib
 import os
 import re
+import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +21,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 
 from shop.devkit.processes import log_tail
 from shop.devkit.testing import wait_until
-from shop.operator.local.prefork_client import PROGRAM, PreforkServer
+from shop.operator.local.prefork_client import PreforkServer
 
 pytestmark = pytest.mark.skipif(not PreforkServer.supported(), reason="only Linux hands over forks")
 
@@ -65,6 +67,43 @@ def main():
     print(f"copied {copied() >> 20} MiB, kept {kept() >> 20} MiB")
     asyncio.run(call())
 """
+SUPERVISOR = """
+import os, signal, sys
+from pathlib import Path
+
+import psutil
+from shop.operator.local.prefork_client import PreforkServer, forked_server
+
+not_for_forks = os.pipe()
+process = forked_server().__enter__()
+server = PreforkServer(Path("prefork.log"), ["ends"], process)
+server.start()
+server.wait_ready()
+request = {"module": "ends", "env": dict(os.environ), "log": "ends.log", "cwd": os.getcwd(), "name": "ends"}
+forks = [server.spawn({**request, "arguments": [how]}) for how in ("returns", "exits", "fails", "says")]
+print(*(fork.wait(60) for fork in forks))
+held = psutil.Process().memory_full_info()
+print(round(100 * held.uss / held.rss))
+print(server.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+ENDS = """
+import atexit, os, sys
+
+def main():
+    atexit.register(print, "at the end")
+    open_files = [os.path.realpath(f"/proc/self/fd/{each}") for each in os.listdir("/proc/self/fd") if int(each) > 2]
+    print("inherits", sum("pipe" in each for each in open_files))
+    match sys.argv[1]:
+        case "exits":
+            sys.exit(7)
+        case "fails":
+            raise ValueError("on purpose")
+        case "says":
+            sys.exit("a reason")
+"""
+MOST_OF_ITS_OWN_PERCENT = 50
+"""Of the supervisor's memory, once the server has loaded everything: 35 % with libraries of which it loads some."""
 STARTS_GRPC = {
     "channel": "import grpc; kept = grpc.insecure_channel('127.0.0.1:1')",
     "aio_channel": "import grpc; kept = grpc.aio.insecure_channel('127.0.0.1:1')",
@@ -81,8 +120,7 @@ class Loading:
         self._made: list[PreforkServer] = []
 
     def __call__(self, *modules: str) -> PreforkServer:
-        code = f"from shop.operator.local import prefork; prefork.PRELOADED += {modules!r}; prefork.main()"
-        server = PreforkServer(self.folder / "prefork.log", (sys.executable, "-c", code) if modules else PROGRAM)
+        server = PreforkServer(self.folder / "prefork.log", modules)
         self._made.append(server)
         server.start()
         server.wait_ready()
@@ -114,6 +152,13 @@ async def health_server() -> AsyncIterator[str]:
         yield f"127.0.0.1:{port}"
     finally:
         await server.stop(None)
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def threads(server: PreforkServer) -> int:
@@ -154,3 +199,19 @@ def test_grpc_that_starts_in_the_parent_is_seen(loading: Loading, tmp_path: Path
     """What the test above relies on: a module that starts gRPC when it is imported gives the parent more threads."""
     (tmp_path / f"starts_{name}.py").write_text(STARTS_GRPC[name], encoding="utf-8")
     assert threads(loading(f"starts_{name}")) > 1
+
+
+async def test_a_fork_of_the_supervisor_shares_its_memory_and_ends_with_it(tmp_path: Path) -> None:
+    (tmp_path / "ends.py").write_text(ENDS, encoding="utf-8")
+    command = [sys.executable, "-c", SUPERVISOR]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    codes, own_percent, pid = done.stdout.splitlines()
+    assert codes == "0 7 1 1"
+    assert int(own_percent) < MOST_OF_ITS_OWN_PERCENT
+    log = (tmp_path / "ends.log").read_text(encoding="utf-8")
+    assert log.count("at the end") == log.count("inherits 0") == 4
+    assert "ValueError: on purpose" in log
+    assert "a reason" in log
+    await wait_until(lambda: has_ended(int(pid)), 10, "the end of the server")

@@ -1,9 +1,10 @@
 """The prefork server imports the libraries that all services share and forks one process for each of them.
 
-Run as `python -m shop.operator.local.prefork [MODULE ...]`, with further modules to import. Eight interpreters that
-each import the same hundred megabytes of libraries cost seconds and memory. Here they are imported once, while the
-stores start, and the pages are shared: what each use of an object would write, its count of references, stays as it is.
-It reads JSON lines, `{"module", "arguments", "name", "env", "log", "cwd", "parent"}`, and answers with `{"pid": ...}`.
+Run as a fork of the supervisor, or as `python -m shop.operator.local.prefork`. Eight interpreters that each import the
+same hundred megabytes of libraries cost seconds and memory. Here they are imported once, while the stores start, and
+the pages are shared: what each use of an object would write, its count of references, stays as it is.
+It reads JSON lines: first `{"modules": [...], "log"}`, with further modules to import; then for each fork
+`{"module", "arguments", "name", "env", "log", "cwd", "parent"}`, which is answered with `{"pid": ...}`.
 A fork becomes a direct child of `parent`, which must be a child subreaper, and dies with it (Linux).
 
 No service's own module is imported here: those read their settings at import.
@@ -11,16 +12,16 @@ No service's own module is imported here: those read their settings at import.
 
 import contextlib
 import ctypes
-import gc
 import importlib
 import json
 import os
 import signal
 import sys
-import sysconfig
 import time
-from types import CodeType
-from typing import Any
+import traceback
+from typing import Any, NoReturn
+
+from shop.operator.local.shared_memory import share_with_forks
 
 PRELOADED = (
     "shop.kit.app",
@@ -61,23 +62,23 @@ PRELOADED = (
 )
 PR_SET_NAME = 15
 PR_SET_PDEATHSIG = 1
+M_MMAP_THRESHOLD = -3
+LARGE_BLOCK_BYTES = 1 << 20
+"""Memory of larger blocks goes back to the system once they are freed. Otherwise glibc keeps as much as the largest
+block that was ever freed: 19 MiB in the user service once it has hashed a password."""
+MAX_DESCRIPTORS = 1 << 16
 HANDOVER_TIMEOUT_S = 5.0
 HANDOVER_POLL_S = 0.001
 
 
 def main() -> None:
     """Import, report that, and fork on request until standard input ends."""
-    for module in (*PRELOADED, *sys.argv[1:]):
-        with contextlib.suppress(ImportError):
-            importlib.import_module(module)
-    gc.collect()
-    make_immortal()
-    with contextlib.suppress(AttributeError):  # glibc has it
-        ctypes.CDLL(None).malloc_trim(0)
-    gc.freeze()
-    _answer({"ready": True})
-    for line in sys.stdin.buffer:
+    lines = open(0, "rb", closefd=False)  # noqa: SIM115 - it is open as long as the process
+    for line in lines:
         request = json.loads(line)
+        if "modules" in request:
+            _load(request)
+            continue
         pid = _fork_away(request)
         if pid is None:
             _become(request)
@@ -85,34 +86,36 @@ def main() -> None:
         _answer({"pid": pid})
 
 
-def make_immortal() -> None:
-    """Give every object the count of references that None has, which Python never changes (PEP 683).
+def run_in_fork(requests: int, answers: int, parent: int) -> NoReturn:
+    """Be the server from now on, in a fork of ``parent``; SystemExit in each service that it forks."""
+    server = os.getpid()
+    os.setsid()
+    _name("prefork")
+    for source, target in ((requests, 0), (answers, 1)):
+        os.dup2(source, target)
+    os.closerange(3, MAX_DESCRIPTORS)
+    _end_with(parent)
+    try:
+        main()
+    except Exception:  # noqa: BLE001 - nothing of the supervisor's is to handle it
+        traceback.print_exc()
+        sys.exit(1)
+    finally:
+        if os.getpid() == server:
+            os._exit(0)  # nothing is to be ended that is the supervisor's
+    sys.exit()
 
-    Otherwise each use of an object writes to its page, of which the process then has a copy of its own. Where Python
-    keeps counts in another way, nothing is done.
-    """
-    if (immortal := _immortal_count()) is None:
-        return
-    immortal_references, count_at = sys.getrefcount(None), ctypes.c_uint32.from_address
-    found: list[Any] = gc.get_objects()
-    while found:
-        mortal = [one for one in found if sys.getrefcount(one) != immortal_references]
-        for one in mortal:
-            count_at(id(one)).value = immortal
-        found = gc.get_referents(*mortal)
-        for one in mortal:
-            if type(one) is CodeType:  # the collector does not look into it
-                found += one.co_consts, one.co_names
 
-
-def _immortal_count() -> int | None:
-    """The lower half of the count that marks an object as immortal, which is negative as a signed number and stands at
-    the object's address. None for free-threaded and debugging builds, whose objects begin otherwise."""
-    begins_otherwise = sysconfig.get_config_var("Py_GIL_DISABLED") or sysconfig.get_config_var("Py_TRACE_REFS")
-    if sys.implementation.name != "cpython" or sys.byteorder != "little" or begins_otherwise:
-        return None
-    count = ctypes.c_uint32.from_address(id(None)).value
-    return count if count >> 31 else None
+def _load(request: dict[str, Any]) -> None:
+    _write_to(request["log"], 2)
+    libc = ctypes.CDLL(None)
+    with contextlib.suppress(AttributeError):  # glibc has it
+        libc.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
+    for module in (*PRELOADED, *request["modules"]):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    share_with_forks()
+    _answer({"ready": True})
 
 
 def _answer(document: dict[str, Any]) -> None:
@@ -145,22 +148,34 @@ def _await_parent(parent: int) -> None:
         if time.monotonic() > deadline:
             os._exit(1)
         time.sleep(HANDOVER_POLL_S)
-    libc = ctypes.CDLL(None)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    _end_with(parent)
+
+
+def _end_with(parent: int) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def _name(name: str) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_NAME, f"shop-{name}".encode()[:15], 0, 0, 0)
+
+
+def _write_to(log: str, *descriptors: int) -> None:
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for descriptor in descriptors:
+        os.dup2(file, descriptor)
+    os.close(file)
 
 
 def _become(request: dict[str, Any]) -> None:
     """Turn this fork into the process that `python -m module arguments...` would have been."""
     os.setsid()
-    ctypes.CDLL(None).prctl(PR_SET_NAME, f"shop-{request['name']}".encode()[:15], 0, 0, 0)
-    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    _name(request["name"])
     nothing = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((nothing, 0), (log, 1), (log, 2)):
-        os.dup2(source, target)
-    os.close(log)
+    os.dup2(nothing, 0)
     os.close(nothing)
+    _write_to(request["log"], 1, 2)
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])

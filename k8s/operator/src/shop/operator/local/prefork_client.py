@@ -9,18 +9,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from shop.devkit.processes import EmbeddedError, launch
+from shop.operator.local import prefork
+from shop.operator.local.shared_memory import share_with_forks
 
 PROGRAM = (sys.executable, "-m", "shop.operator.local.prefork")
 PR_SET_CHILD_SUBREAPER = 36
 WAIT_POLL_S = 0.02
-LARGE_BLOCK_BYTES = 1 << 20
-"""Memory of larger blocks goes back to the system once they are freed. Otherwise glibc keeps as much as the largest
-block that was ever freed: 19 MiB in the user service once it has hashed a password."""
 
 
 class ForkedProcess(subprocess.Popen[bytes]):
@@ -63,11 +62,19 @@ class ForkedProcess(subprocess.Popen[bytes]):
 class PreforkServer:
     """Start it from the main thread; `spawn` may then be called from there, after `wait_ready` in any thread."""
 
-    def __init__(self, log: Path, program: Sequence[str] = PROGRAM) -> None:
+    def __init__(
+        self,
+        log: Path,
+        modules: Sequence[str] = (),
+        process: subprocess.Popen[bytes] | None = None,
+        program: Sequence[str] = PROGRAM,
+    ) -> None:
+        """``modules`` are loaded besides; ``process`` is that of `forked_server`, instead of which ``program`` runs."""
         self._log = log
+        self._modules = list(modules)
         self._program = program
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = process
         self._ready = False
 
     @staticmethod
@@ -77,12 +84,10 @@ class PreforkServer:
 
     def start(self) -> None:
         """Start loading; from now on forks become children of this process."""
-        if self._process is not None and self._process.poll() is None:
-            return
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        self._ready = False
-        env = {"MALLOC_MMAP_THRESHOLD_": str(LARGE_BLOCK_BYTES), **os.environ}
-        self._process = launch(list(self._program), log=self._log, env=env, piped=True)
+        if self._process is None:
+            self._process = launch(list(self._program), log=self._log, piped=True)
+        self._request({"modules": self._modules, "log": str(self._log)})
 
     @property
     def pid(self) -> int | None:
@@ -99,13 +104,7 @@ class PreforkServer:
     def spawn(self, request: Mapping[str, Any]) -> subprocess.Popen[bytes]:
         """A service as a fork; raises `EmbeddedError` when the server has ended."""
         with self._lock:
-            if self._process is None or self._process.stdin is None:
-                raise EmbeddedError("the prefork server does not run")
-            try:
-                self._process.stdin.write(json.dumps({**request, "parent": os.getpid()}).encode() + b"\n")
-                self._process.stdin.flush()
-            except OSError as error:
-                raise EmbeddedError("the prefork server has ended") from error
+            self._request({**request, "parent": os.getpid()})
             return ForkedProcess(int(self._read()["pid"]))
 
     def stop(self) -> None:
@@ -114,12 +113,53 @@ class PreforkServer:
             self._process.kill()
             self._process.wait()
 
+    def _request(self, request: Mapping[str, Any]) -> None:
+        if self._process is None or self._process.stdin is None:
+            raise EmbeddedError("the prefork server does not run")
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise EmbeddedError("the prefork server has ended") from error
+
     def _read(self) -> dict[str, Any]:
         line = self._process.stdout.readline() if self._process is not None and self._process.stdout else b""
         if not line:
             raise EmbeddedError(f"the prefork server has ended; see {self._log}")
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+
+@contextlib.contextmanager
+def forked_server() -> Iterator[subprocess.Popen[bytes] | None]:
+    """A fork of this process, which shares its memory and waits for `PreforkServer.start`; ended with the block.
+
+    None in a process with threads, which cannot be forked, and on other systems. Begin the block before there is an
+    event loop. In each service that the fork becomes, SystemExit is raised here.
+    """
+    if not PreforkServer.supported() or len(os.listdir("/proc/self/task")) > 1:
+        yield None
+        return
+    process = _fork()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _fork() -> subprocess.Popen[bytes]:
+    share_with_forks()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    parent, (requests, asking), (answered, answers) = os.getpid(), os.pipe(), os.pipe()
+    if (pid := os.fork()) == 0:
+        prefork.run_in_fork(requests, answers, parent)
+    os.close(requests)
+    os.close(answers)
+    process = ForkedProcess(pid)
+    process.stdin, process.stdout = os.fdopen(asking, "wb"), os.fdopen(answered, "rb")
+    return process
 
 
 def reap_orphans(known: set[int]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,7 +28,7 @@ from shop.operator.local.control import ControlServer
 from shop.operator.local.data_dir import ADMIN_EMAIL, DataDir
 from shop.operator.local.instances import CONTROL_ROOM, check_provider, grpc_addresses, ignored, replica_counts
 from shop.operator.local.log_files import rotate
-from shop.operator.local.prefork_client import PROGRAM, PreforkServer, reap_orphans
+from shop.operator.local.prefork_client import PreforkServer, reap_orphans
 from shop.operator.local.preparation import Preparation, databases_helper
 from shop.operator.local.service_processes import ServiceProcesses
 from shop.operator.local.store_restarts import StoreRestarter
@@ -62,7 +63,14 @@ class Options:
 class LocalShop:
     """Runs one shop in one data folder. `say` prints a line, `show` gets a snapshot on every change."""
 
-    def __init__(self, options: Options, say: Callable[[str], None], show: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        options: Options,
+        say: Callable[[str], None],
+        show: Callable[[dict[str, Any]], None],
+        server: subprocess.Popen[bytes] | None = None,
+    ) -> None:
+        """``server`` is that of `prefork_client.forked_server`."""
         self.options = options
         self.data = DataDir(options.data_dir)
         self.first_start = False
@@ -72,8 +80,8 @@ class LocalShop:
         self._changed = asyncio.Event()
         self._stop = asyncio.Event()
         self._supervisor = Supervisor(say, self._on_change, self.data.command("down --delete-data"))
-        program = (*PROGRAM, *control_room.preloaded(options.shop))
-        self._prefork = PreforkServer(self.data.logs / "prefork.log", program) if PreforkServer.supported() else None
+        log, modules = self.data.logs / "prefork.log", control_room.preloaded(options.shop)
+        self._prefork = PreforkServer(log, modules, server) if PreforkServer.supported() else None
         self._preparation = Preparation(self.data, self._prefork, self._on_change)
         self._stores = assembly.Stores(self.data)
         self._changing = asyncio.Lock()

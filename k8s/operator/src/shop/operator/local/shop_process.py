@@ -16,6 +16,7 @@ from shop.operator.errors import ShopctlError
 from shop.operator.local.data_dir import ADMIN_EMAIL, DataDir
 from shop.operator.local.display import Display, PlainDisplay, for_terminal, welcome
 from shop.operator.local.log_files import rotate
+from shop.operator.local.prefork_client import forked_server
 from shop.operator.local.shop import LocalShop, Options
 
 SUPERVISOR_LOG = "supervisor.log"
@@ -25,8 +26,13 @@ REPORT_VARIABLE = "SHOPCTL_REPORT_FD"
 def foreground(options: Options, shown_dir: str) -> None:
     """Run the shop until Ctrl-C or SIGTERM; raises `ShopctlError` when it cannot be started."""
     began = time.monotonic()
+    with forked_server() as server:
+        _show(options, shown_dir, server, began)
+
+
+def _show(options: Options, shown_dir: str, server: subprocess.Popen[bytes] | None, began: float) -> None:
     display = for_terminal()
-    shop = LocalShop(options, display.say, display.show)
+    shop = LocalShop(options, display.say, display.show, server)
 
     def selling() -> None:
         display.finish()
@@ -50,13 +56,16 @@ async def _run(shop: LocalShop, selling: Callable[[], None], claimed: Callable[[
 
 def supervise(options: Options, report_fd: int) -> None:
     """The background process of `--detach`: reports JSON lines until the shop is ready or fails, then only logs."""
-    report = _Report(report_fd)
+    with forked_server() as server:
+        _report(options, _Report(report_fd), server)
 
+
+def _report(options: Options, report: "_Report", server: subprocess.Popen[bytes] | None) -> None:
     def say(line: str) -> None:
         report.send({"say": line})
         PlainDisplay().say(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}")
 
-    shop = LocalShop(options, say, lambda snapshot: report.send({"show": snapshot}))
+    shop = LocalShop(options, say, lambda snapshot: report.send({"show": snapshot}), server)
 
     def selling() -> None:
         report.send({"selling": _facts(shop)})
