@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
+import numpy as np
 import pytest
 
 from services.recommendation.tests.purchases_by_hand import NOW, Row, order, product, purchases, trained
@@ -130,6 +134,14 @@ def test_an_empty_model_ranks_nothing() -> None:
     assert (model.popular(), model.for_history([A]), model.similar_to(A), model.pairs(9)) == ([], [], [], [])
     assert model.bought_together([A, B]) == []
     assert (model.order_count, model.pair_count) == (0, 0)
+
+
+def test_without_purchases_no_training_is_needed_and_its_library_is_not_loaded() -> None:
+    none = np.array([], np.int32)
+    nothing = Purchases(none, none, none, np.array([], np.float64))
+    assert training.untrained().to_bytes() == training.train(nothing, [], 0.0).to_bytes()
+    code = "import sys, shop.recommendation.trainer as made; made.empty_model(); sys.exit('scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
 def test_unknown_products_are_skipped() -> None:

@@ -8,8 +8,6 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from shop.kit.clock import Clock
 from shop.kit.errors import Unavailable
 from shop.kit.ids import new_id
@@ -18,8 +16,7 @@ from shop.recommendation import metrics
 from shop.recommendation.domain import training_is_due
 from shop.recommendation.model import Model
 from shop.recommendation.model_repository import ModelRepository, NewModel, State, StoredModel
-from shop.recommendation.purchases import Purchases
-from shop.recommendation.training import train
+from shop.recommendation.training import train, untrained
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +35,7 @@ class Loaded:
 
 
 def empty_model() -> Loaded:
-    none = np.array([], dtype=np.int32)
-    return Loaded(0, 0, 0.0, train(Purchases(none, none, none, np.array([], dtype=np.float64)), [], 0.0))
+    return Loaded(0, 0, 0.0, untrained())
 
 
 class Models:

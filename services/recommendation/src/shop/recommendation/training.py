@@ -13,14 +13,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from shop.recommendation.model import MAX_HISTORY_PRODUCTS, Floats, Model, Neighbours, Positions, Rules
 from shop.recommendation.purchases import STEPS, Bought, Purchases, canonical, check, decay, newest, only_newest, steps
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 MAX_NEIGHBOURS = 200
 MAX_PAIRS = 200
@@ -69,12 +72,34 @@ def train(purchases: Purchases, product_ids: Sequence[UUID], now: float, tuning:
         pair_count=pair_count,
         rules=Rules(tuning.popular_share, tuning.similar_popularity),
         product_ids=ids,
-        history_weights=0.5 ** (np.arange(MAX_HISTORY_PRODUCTS) / tuning.history_half_life),
+        history_weights=_history_weights(tuning),
         popularity=popularity.astype(np.float32),
         by_customer=_by_customer(customers, popularity, now, tuning),
         by_order=by_order,
         strongest=strongest,
     )
+
+
+def untrained() -> Model:
+    """What `train` makes of no purchases at time 0."""
+    nothing = _Found(np.zeros(0), np.zeros(0), 0.0).neighbours()
+    return Model(
+        trained_at=0.0,
+        order_count=0,
+        pair_count=0,
+        rules=Rules(DEFAULT.popular_share, DEFAULT.similar_popularity),
+        product_ids=(),
+        history_weights=_history_weights(DEFAULT),
+        popularity=np.zeros(0, np.float32),
+        by_customer=nothing,
+        by_order=nothing,
+        strongest=_Pairs().strongest(),
+    )
+
+
+def _history_weights(tuning: Tuning) -> Floats:
+    weights: Floats = 0.5 ** (np.arange(MAX_HISTORY_PRODUCTS) / tuning.history_half_life)
+    return weights
 
 
 def _by_customer(bought: Bought, popularity: Floats, now: float, tuning: Tuning) -> Neighbours:
