@@ -31,6 +31,7 @@ POSTGRES_SETTINGS: Mapping[str, str] = {
     "maintenance_work_mem": "32MB",
     "jit": "off",
     "io_method": "sync",
+    "io_max_concurrency": "4",  # handles of each session, which are there from the start; without effect on `sync`
     "max_parallel_workers_per_gather": "0",
     "random_page_cost": "1.1",
     # One server without replicas: the least WAL that survives a crash.
