@@ -76,7 +76,7 @@ class Bought:
         return Bought(groups, sizes, self.products[chosen], self.users[chosen], self.times[chosen])
 
     def matrix(self, weights: NDArray[np.float64], product_count: int) -> csr_array[np.float64]:
-        """Groups by products. What they are made with takes 14 MiB, so it is loaded by the first training."""
+        """Groups by products. What they are made with takes 8 MiB, so it is loaded by the first training."""
         from scipy.sparse import csr_array
 
         starts = np.concatenate([[0], np.cumsum(self.sizes)])
