@@ -144,7 +144,7 @@ def test_a_plan_decides_each_order_as_if_it_looked_at_all_couriers_anew(
     drop=junction,
     ready_s=st.integers(0, 2_000),
 )
-def test_whoever_gets_an_order_now_is_known_before_it_is_read(
+def test_the_couriers_of_due_orders_are_known_before_these_are_read(
     spots: list[tuple[int, Vehicle]], taken: list[tuple[int, int]], pickup: int, drop: int, ready_s: int
 ) -> None:
     """By the time until which its restaurant's orders are due."""

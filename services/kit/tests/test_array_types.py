@@ -1,4 +1,4 @@
-"""What the driver is told of arrays is what the server says, and it asks for none of them."""
+"""The driver knows arrays as the server does, and asks for none of them."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ class MessageQueue:
         return wanted
 
     async def handle_deliveries(self, connection: Connection, events: Sequence[Received]) -> None:
-        """Queue what customers are told of their deliveries, each order's events by their version.
+        """Queue the mails about deliveries, each order's events by their version.
 
         Nothing is to be told of one that waits for its first courier, nor is any event older than that.
         """
@@ -169,7 +169,7 @@ class MessageQueue:
             await repository.insert(connection, wanted, now)
 
     async def nothing_to_tell(self, database: Database, events: Sequence[Received]) -> Collection[UUID] | None:
-        """Events of deliveries that nobody is told of take no transaction."""
+        """Events of deliveries without a mail take no transaction."""
         return None if _to_tell(events) else await mark_processed(database, DELIVERIES, events)
 
     async def told(self, events: Sequence[Received]) -> None:
