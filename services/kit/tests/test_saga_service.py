@@ -229,6 +229,33 @@ async def test_recovery_learns_when_a_saga_is_due_that_another_process_left(url:
         await wait_until(lambda: _is_done(url, asked))
 
 
+async def test_what_a_stopping_process_is_just_claiming_is_released(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise it would stay with this process until the lease ends."""
+    async with trips_on(url) as trips:
+        asked = trip(silent="hotel")
+        await trips.book(asked)
+        claim, claimed, go_on = trips.sagas.claim, asyncio.Event(), asyncio.Event()
+
+        async def claim_late(limit: int, lease_s: float) -> list[Any]:
+            leases = await claim(limit, lease_s)
+            if leases:
+                claimed.set()
+                await go_on.wait()
+            return leases
+
+        monkeypatch.setattr(trips.sagas, "claim", claim_late)
+        stopping = SagaRecovery(trips.sagas, trips.runner, METRICS, lease_s=3_600.0, poll_s=0.01, concurrency=4)
+        running = asyncio.create_task(stopping.run())
+        await asyncio.wait_for(claimed.wait(), 10.0)
+        running.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.wait([running])
+        assert running.cancelled()
+        assert (await saga_of(url, asked))["lease_owner"] is None
+    await recovered(url, asked)
+
+
 async def _is_done(url: str, asked: dict[str, Any]) -> bool:
     return bool((await saga_of(url, asked))["status"] == "done")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from services.notification.tests.conftest import NOW
+from services.notification.tests.conftest import NOW, Samples
 from shop.contracts.events import DeliveryChanged, DeliveryState, Event
 from shop.contracts.money import Money
 from shop.devkit.testing import wait_until
@@ -28,6 +29,7 @@ from shop.notification.repository import NotificationRepository
 from shop.notification.sender import BATCH_MESSAGES, Sender
 
 PHONE = "+4915112345678"
+WAITS_FOR_A_LOCK = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
 SHOP = {"title": "Shop", "url": "https://shop.example"}
 COUNTS = """
 SELECT (SELECT count(*) FROM inbox WHERE consumer = 'messages') AS taken, (SELECT count(*) FROM mailbox) AS mails,
@@ -261,3 +263,38 @@ async def test_a_full_batch_calls_for_another_sender(
     one = Sender(mailbox, renderer(), NotificationRepository(database), Clock(), lambda: called.append(True))
     assert [await one.send_batch(), len(called)] == [BATCH_MESSAGES, 1]
     assert [await one.send_batch(), len(called)] == [1, 1]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+async def test_orders_are_locked_in_the_order_of_their_keys(database: Database, turned: bool) -> None:
+    """As the consumer of their deliveries does, so that neither waits for the other."""
+    first, second = sorted((food(Samples()) for _ in range(2)), key=lambda one: one.event.order_id)
+    queue, batch = MessageQueue("", FixedClock(NOW)), [second, first] if turned else [first, second]
+    async with database.transaction() as connection:
+        await food_repository.lock(connection, {first.event.order_id: first.event.user_id}, NOW)
+        taking = asyncio.create_task(queue.take("messages", database, batch))
+        await wait_until(lambda: database.fetchval(WAITS_FOR_A_LOCK))
+        await food_repository.lock(connection, {second.event.order_id: second.event.user_id}, NOW)
+    assert await taking is None
+    assert await queue.take("messages", database, batch) is None
+
+
+async def test_senders_learn_of_a_message_after_its_own_commit(database: Database, samples: Samples) -> None:
+    """Also when a batch of another noun is committed between the statement that queued it and its commit."""
+    woken: list[list[str]] = []
+
+    async def wake(events: Sequence[Received]) -> None:
+        woken.append([one.type for one in events])
+
+    queue = MessageQueue("", FixedClock(NOW), after_commit=wake)
+    consumer = queue.consumer("messages", [])
+    assert consumer.after_commit is not None
+    cancelled = received(samples.cancelled().model_copy(update={"kind": "food"}))
+    refunded = received(samples.refunded())
+    assert await queue.take("messages", database, [cancelled]) is None
+    async with database.transaction() as connection:
+        await queue.handle(connection, [cancelled])
+        await consumer.after_commit([refunded])
+        assert woken == []
+    await consumer.after_commit([cancelled])
+    assert woken == [[cancelled.type]]

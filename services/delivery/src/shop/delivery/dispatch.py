@@ -84,7 +84,8 @@ class Dispatch:
         while due:
             line = await repository.in_line(connection, ready_by, MAX_PLANNED, after, due)
             if len(line) == MAX_PLANNED:
-                place = (line[-1].ready_at, line[-1].order_id)
+                read_to = (line[-1].ready_at, line[-1].order_id)
+                place = read_to if place is None else min(place, read_to)
             more = await self._choose(connection, fleet, line, {old.order_id for old, _ in chosen}, now)
             chosen += more
             before, due = due, _due(fleet, heads) if more else {}

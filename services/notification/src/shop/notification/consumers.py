@@ -45,6 +45,10 @@ def consumers(service: NotificationService) -> list[Consumer]:
     return found
 
 
+Loop = tuple[str, str]
+"""The consumer and the noun that publishes: batches of one loop come one after the other."""
+
+
 class MessageQueue:
     """Queues the messages of a batch of events. Nothing stays of a deleted user, whatever the order of events.
 
@@ -65,37 +69,38 @@ class MessageQueue:
         self._texts = texts
         self._direct = direct
         self._after_commit = after_commit
-        self._has_queued = False
+        self._have_queued: set[Loop] = set()
         self.deletions = Consumer.of_deletions(
             UserDeleted, repository.DELETED_USERS, self._delete, clock=clock, after_commit=after_commit
         )
 
     def consumer(self, name: str, types: Sequence[type[Event]]) -> Consumer:
         """Of events that need no transaction, unless one of a batch is about an order of food that is known."""
-        take = partial(self.take, name)
-        return Consumer(name, types, self.handle, at_once=take, after_commit=self._committed, rest_s=SOON_S)
+        take, committed = partial(self.take, name), partial(self._committed, name)
+        return Consumer(name, types, self.handle, at_once=take, after_commit=committed, rest_s=SOON_S)
 
-    async def _committed(self, events: Sequence[Received]) -> None:
-        if self._has_queued and self._after_commit is not None:
-            self._has_queued = False
+    async def _committed(self, consumer: str, events: Sequence[Received]) -> None:
+        loop = _loop(consumer, events)
+        if loop in self._have_queued and self._after_commit is not None:
+            self._have_queued.discard(loop)
             await self._after_commit(events)
 
     async def take(self, consumer: str, database: Database, events: Sequence[Received]) -> Collection[UUID] | None:
         """Process events in one statement, if those about food confirm orders that are not known yet."""
         if await self._is_for_handle(database, events):
-            self._has_queued = True
+            self._have_queued.add(_loop(consumer, events))
             return None
         now = self._clock.now()
         contacts, wanted = self._effects(events)
         rows = repository.message_rows(wanted)
         ready = [] if self._direct is None else self._direct.ready(rows, now)
         taken = await events_repository.take(database, consumer, events, contacts, rows, ready, now)
+        if taken is None or taken.queued:
+            self._have_queued.add(_loop(consumer, events))
         if taken is None:
-            self._has_queued = True
             return None
         if self._direct is not None:
             self._direct.stored(rows, taken.sent)
-        self._has_queued |= bool(taken.queued)
         return taken.event_ids
 
     async def _is_for_handle(self, database: Database, events: Sequence[Received]) -> bool:
@@ -119,11 +124,12 @@ class MessageQueue:
     async def handle(self, connection: Connection, events: Sequence[Received]) -> None:
         ordered = sorted(events, key=lambda received: received.time)
         contacts, wanted = self._effects(ordered)
-        if contacts:
-            await repository.save_contacts(connection, contacts)
+        # Orders before contacts, as the statement of `take` locks them.
         wanted += await self._learn(
             connection, [received for received in ordered if domain.is_about_food(received.event)]
         )
+        if contacts:
+            await repository.save_contacts(connection, contacts)
         if wanted:
             await repository.insert(connection, wanted, self._clock.now())
 
@@ -195,3 +201,7 @@ def _held(order: FoodOrder) -> Received:
     held = order.held or {}
     event = DeliveryChanged.model_validate(held["data"])
     return Received(UUID(held["event_id"]), event.TYPE, event.occurred_at, held["trace_id"], "", event)
+
+
+def _loop(consumer: str, events: Sequence[Received]) -> Loop:
+    return consumer, events[0].event.TYPE.partition(".")[0]

@@ -36,7 +36,7 @@ WITH {CLAIMED}, known AS (
     SELECT f.order_id, f.user_id, f.email, f.phone, true, $8
     FROM unnest($19::uuid[], $20::uuid[], $21::uuid[], $22::text[], $23::text[]) AS f (source, order_id, user_id, email,
         phone)
-    JOIN claimed ON claimed.event_id = f.source WHERE NOT {DELETED_USERS.holds("f.user_id")}
+    JOIN claimed ON claimed.event_id = f.source WHERE NOT {DELETED_USERS.holds("f.user_id")} ORDER BY f.order_id
 ), content AS (
     SELECT * FROM unnest($9::uuid[], $10::text[], $11::text[], $12::text[], $13::uuid[], $14::text[], $15::text[],
         $16::text[], $17::text[], $18::bytea[]) AS c (id, subject, body_text, body_html, mail_id, message_id, sender,

@@ -206,5 +206,6 @@ def ticket_view(ticket: Ticket) -> TicketView:
         paid=ticket.paid_at is not None,
         created_at=ticket.created_at,
         courier=courier,
-        delivery_state=ticket.delivery_state or (DeliveryState.WAITING if ticket.paid_at else None),
+        delivery_state=ticket.delivery_state
+        or (DeliveryState.WAITING if ticket.paid_at and not ticket.ended else None),
     )

@@ -7,7 +7,9 @@ the fence in every later statement keeps a worker that lost its lease from stori
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Sequence
 
 from shop.kit import telemetry
 from shop.kit.errors import Problem, Unavailable
@@ -70,11 +72,24 @@ class SagaRecovery[S]:
     async def claim_once(self) -> int:
         """Start an attempt at each saga that is due, as many as the concurrency allows; return how many."""
         capacity = self._concurrency - len(self._attempts)
-        leases = await self._store.claim(capacity, self._lease_s) if capacity else []
+        if not capacity:
+            return 0
+        claiming = asyncio.create_task(self._store.claim(capacity, self._lease_s))
+        try:
+            return self._begin(await asyncio.shield(claiming))
+        except asyncio.CancelledError:
+            # What is claimed by then would be kept from others until the lease ends; `close` releases it.
+            with contextlib.suppress(Unavailable):
+                self._begin(await claiming)
+            raise
+
+    def _begin(self, leases: Sequence[SagaLease[S]]) -> int:
         for lease in leases:
-            task = asyncio.create_task(self._attempt(lease))
-            self._attempts.add(task)
-            task.add_done_callback(self._attempts.discard)
+            # Eager: an attempt that is cancelled before it began would not release its saga.
+            task = asyncio.Task(self._attempt(lease), loop=asyncio.get_running_loop(), eager_start=True)
+            if not task.done():
+                self._attempts.add(task)
+                task.add_done_callback(self._attempts.discard)
         return len(leases)
 
     async def drain(self) -> None:
