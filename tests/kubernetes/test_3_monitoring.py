@@ -128,12 +128,21 @@ async def test_every_service_is_scraped_at_the_ports_of_its_service_monitor(
     found = "every pod that a ServiceMonitor leads to, and no other"
     await holds(lambda: scraped(stack.prometheus) == monitored(release, monitors), FOUND_WITHIN_S, found)
     findings.note("seconds until Prometheus has scraped every service", round(clock() - began, 1))
-    up = stack.prometheus.query(f'up{{namespace="{release.namespace}", app_kubernetes_io_instance="{release.name}"}}')
-    assert {one.labels["app_kubernetes_io_name"] for one in up} == set(SERVICES)
-    assert {one.labels["pod"] for one in up} == {
-        pod["metadata"]["name"] for noun in SERVICES for pod in release.pods(noun)
-    }
+    # The series of a pod that has ended stay until Prometheus has missed it twice.
+    labelled = "series with the names of exactly the pods that run"
+    await holds(lambda: measured(stack.prometheus, release) == running(release), FOUND_WITHIN_S, labelled)
     await holds(lambda: stack.prometheus.query('up{job="kubelet"} == 1'), FOUND_WITHIN_S, "the kubelet's metrics")
+
+
+def measured(prometheus: Prometheus, release: Release) -> set[tuple[str, str]]:
+    """Service and pod of each series that says whether a pod of the shop was scraped."""
+    of_shop = f'up{{namespace="{release.namespace}", app_kubernetes_io_instance="{release.name}"}}'
+    found = prometheus.query(of_shop)
+    return {(one.labels["app_kubernetes_io_name"], one.labels["pod"]) for one in found}
+
+
+def running(release: Release) -> set[tuple[str, str]]:
+    return {(noun, pod["metadata"]["name"]) for noun in SERVICES for pod in release.pods(noun)}
 
 
 def scraped(prometheus: Prometheus) -> dict[str, str]:
