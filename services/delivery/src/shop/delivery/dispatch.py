@@ -62,7 +62,7 @@ class Dispatch:
             return None
         chosen, place = await self.plan(connection, await self.fleet(connection, now), heads, now, after)
         await self.write(connection, [(old, old.taken(who.user_id, old.eta, now)) for old, who in chosen], now)
-        return place if place != after else None
+        return place
 
     async def heads(self, connection: Connection, after: Place | None = None) -> list[Head]:
         """The restaurants with deliveries in line, at most MAX_PLANNED of those with some behind ``after``."""
@@ -80,12 +80,11 @@ class Dispatch:
         chosen: list[Chosen] = []
         ready_by = self.due_by(now)
         heads = [head for head in heads if head.ready_at <= ready_by]
-        due, place = _due(fleet, heads), _behind(heads)
+        due, place = _due(fleet, heads), _first_behind(after, _end_of(heads))
         while due:
             line = await repository.in_line(connection, ready_by, MAX_PLANNED, after, due)
             if len(line) == MAX_PLANNED:
-                read_to = (line[-1].ready_at, line[-1].order_id)
-                place = read_to if place is None else min(place, read_to)
+                place = _first_behind(after, place, (line[-1].ready_at, line[-1].order_id))
             more = await self._choose(connection, fleet, line, {old.order_id for old, _ in chosen}, now)
             chosen += more
             before, due = due, _due(fleet, heads) if more else {}
@@ -166,6 +165,11 @@ def _due(fleet: Fleet, heads: Sequence[Head]) -> dict[Head, datetime | None]:
     return {head: at for head, at in by.items() if head.given_back or (at is not None and head.ready_at <= at)}
 
 
-def _behind(heads: Sequence[Head]) -> Place | None:
+def _first_behind(after: Place | None, *places: Place | None) -> Place | None:
+    """The first of the places that are behind ``after``, if there is one: the next look has to begin farther on."""
+    return min((one for one in places if one is not None and (after is None or one > after)), default=None)
+
+
+def _end_of(heads: Sequence[Head]) -> Place | None:
     """Where those are in line that the heads do not include, if there are any."""
     return (heads[-1].ready_at, UUID(int=0)) if len(heads) == MAX_PLANNED else None
