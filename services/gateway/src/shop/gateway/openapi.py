@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import copy
 import time
 from collections import Counter
@@ -211,12 +210,7 @@ class MergedOpenApi:
             return
 
     async def _fetch(self, base_url: str) -> Document:
-        async with asyncio.timeout(FETCH_TIMEOUT_S):
-            answer = await self._connections.send(base_url, "GET", "/openapi.json", new=True)
-            with contextlib.closing(answer):
-                document = orjson.loads(await answer.read())
-        if answer.status != 200:
-            raise ValueError(f"{base_url} answered {answer.status}")
+        document = orjson.loads(await self._connections.fetch(base_url, "/openapi.json", FETCH_TIMEOUT_S))
         if not isinstance(document, dict):
             raise ValueError("an OpenAPI document is an object")
         return document

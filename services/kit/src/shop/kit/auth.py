@@ -7,7 +7,6 @@ first; each service verifies them again, because being inside the network proves
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import time
 from collections import deque
@@ -153,21 +152,13 @@ class Keys:
         for left in reversed(range(min(len(self._bases), MAX_ISSUERS))):
             base = self._bases[0]
             try:
-                async with asyncio.timeout(KEYS_TIMEOUT_S):
-                    return await self._read(base)
+                return await self._connections.fetch(base, self._target, KEYS_TIMEOUT_S)
             except FAILED:
                 if self._bases[0] == base:
                     self._bases.rotate(-1)
                 if not left:
                     raise
         raise OSError("no instance issues keys")
-
-    async def _read(self, base_url: str) -> bytes:
-        with contextlib.closing(await self._connections.send(base_url, "GET", self._target, new=True)) as answer:
-            content = await answer.read()
-        if answer.status != 200:
-            raise OSError(f"{base_url} answered {answer.status}")
-        return content
 
 
 class Authenticator:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
-from shop.kit.db import Database, Record
+from shop.kit.db import Database
 from shop.kit.events import Received
 from shop.kit.inbox import CLAIMED
 from shop.notification.domain import Contact, is_about_food
@@ -100,8 +100,31 @@ async def take(
     ``rows`` are `repository.message_rows` with the event's id as ``source``. The ``ready`` ones are sent. Events about
     food are confirmations of orders that are not known; None, with nothing done, if one is.
     """
+    food = [event for event in events if is_about_food(event.event)]
     try:
-        found = await _take(database, consumer, events, contacts, rows, ready, now)
+        found = await database.fetch(
+            TAKE,
+            consumer,
+            [event.event_id for event in events],
+            *contact_columns(contacts),
+            rows,
+            now,
+            [one.id for one in ready],
+            [one.content.subject for one in ready],
+            [one.content.text for one in ready],
+            [one.content.html for one in ready],
+            [one.mail.id for one in ready],
+            [one.mail.message_id for one in ready],
+            [one.mail.sender for one in ready],
+            [one.mail.recipient for one in ready],
+            [one.mail.subject for one in ready],
+            [one.mail.raw for one in ready],
+            [one.event_id for one in food],
+            [one.event.order_id for one in food],
+            [one.event.user_id for one in food],
+            [one.event.email for one in food],
+            [one.event.phone for one in food],
+        )
     except asyncpg.UniqueViolationError:
         return None
     messages = [row for row in found if row["message_id"] is not None]
@@ -109,39 +132,4 @@ async def take(
         {row["event_id"] for row in found if row["event_id"] is not None},
         {row["message_id"] for row in messages if row["state"] == "sent"},
         {row["message_id"] for row in messages if row["state"] == "queued"},
-    )
-
-
-async def _take(
-    database: Database,
-    consumer: str,
-    events: Sequence[Received],
-    contacts: Sequence[Contact],
-    rows: Sequence[dict[str, Any]],
-    ready: Sequence[Ready],
-    now: datetime,
-) -> list[Record]:
-    food = [event for event in events if is_about_food(event.event)]
-    return await database.fetch(
-        TAKE,
-        consumer,
-        [event.event_id for event in events],
-        *contact_columns(contacts),
-        rows,
-        now,
-        [one.id for one in ready],
-        [one.content.subject for one in ready],
-        [one.content.text for one in ready],
-        [one.content.html for one in ready],
-        [one.mail.id for one in ready],
-        [one.mail.message_id for one in ready],
-        [one.mail.sender for one in ready],
-        [one.mail.recipient for one in ready],
-        [one.mail.subject for one in ready],
-        [one.mail.raw for one in ready],
-        [one.event_id for one in food],
-        [one.event.order_id for one in food],
-        [one.event.user_id for one in food],
-        [one.event.email for one in food],
-        [one.event.phone for one in food],
     )

@@ -66,7 +66,7 @@ class Answer:
     async def read(self) -> bytes:
         """The rest of the body."""
         content = await self.read_some()
-        if self.ended and not self._pieces:
+        if self.at_end:
             return content
         pieces = [content]
         while piece := await self.read_some():

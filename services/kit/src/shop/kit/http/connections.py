@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import ipaddress
 import socket
@@ -25,6 +26,7 @@ CLOSED = Closed
 FAILED = OSError
 """Everything that can go wrong with a request, TimeoutError and the above included."""
 
+OK_STATUS = 200
 FIRST_FAULT_STATUS = 500
 
 
@@ -124,6 +126,15 @@ class Connections:
         if answer.misrouted and not new:
             address.close_idle()
         return answer
+
+    async def fetch(self, base_url: str, target: str, timeout_s: float) -> bytes:
+        """The body of what is at ``target``, by a connection of its own; OSError if there is none within that time."""
+        async with asyncio.timeout(timeout_s):
+            with contextlib.closing(await self.send(base_url, "GET", target, new=True)) as answer:
+                content = await answer.read()
+        if answer.status != OK_STATUS:
+            raise OSError(f"{base_url}{target} answered {answer.status}")
+        return content
 
     async def _connection(self, address: _Address, *, new: bool) -> Connection:
         """One for a single request, after which it calls `_ended`."""
