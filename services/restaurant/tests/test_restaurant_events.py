@@ -59,6 +59,13 @@ async def test_the_kitchen_sees_the_courier_and_the_order_leaves_with_it(
     assert await service.withdraw(order, even_if_begun=True) == "picked_up"
 
 
+async def test_a_ticket_that_ended_waits_for_no_courier(kitchen: Kitchen, service: RunningService) -> None:
+    order = await kitchen.paid()
+    assert await service.withdraw(order) == "withdrawn"
+    [ticket] = await kitchen.tickets(state="cancelled")
+    assert (ticket["paid"], ticket["delivery_state"]) == (True, None)
+
+
 async def test_a_kitchen_that_the_clock_moves_begins_with_the_payment(service: RunningService) -> None:
     kitchen = await service.restaurant(auto_progress=True)
     order = await kitchen.paid()
