@@ -36,6 +36,15 @@ async def publish(bus: Bus, *payloads: bytes) -> None:
         await (await bus.publish(f"{NOUN}.happened", payload, payload.decode()))
 
 
+async def until_a_request_waits(bus: Bus) -> None:
+    """The broker drops, without an answer, a request that it has read and not yet given to the consumer it deletes."""
+
+    async def waits() -> bool:
+        return (await bus.stream.consumer_info(NOUN, DURABLE)).num_waiting == 1
+
+    await wait_until(waits)
+
+
 async def test_one_request_brings_events_as_they_come(bus: Bus) -> None:
     async with Pull(bus, NOUN, DURABLE) as pull:
         assert await pull.take(0.01) == []
@@ -75,10 +84,28 @@ async def test_what_was_not_taken_goes_to_another_replica_at_once(bus: Bus) -> N
 async def test_a_consumer_that_is_deleted_is_noticed_while_waiting(bus: Bus) -> None:
     async with Pull(bus, NOUN, DURABLE) as pull:
         taking = asyncio.create_task(pull.take(FOREVER_S))
-        await wait_until(lambda: pull._asked)
+        await until_a_request_waits(bus)
         await bus.stream.delete_consumer(NOUN, DURABLE)
         with pytest.raises(Unavailable):
             await asyncio.wait_for(taking, WAIT_S)
+
+
+async def test_a_request_that_never_arrived_is_followed_by_another(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shop.kit.pull.REQUEST_S", 0.1)
+    monkeypatch.setattr("shop.kit.pull.ANSWER_S", 0.1)
+    ask, asked = bus.ask, 0
+
+    async def lose_the_first(*consumer: str, events: int, for_s: float) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            await ask(*consumer, events=events, for_s=for_s)
+
+    monkeypatch.setattr(bus, "ask", lose_the_first)
+    await publish(bus, b"1")
+    async with Pull(bus, NOUN, DURABLE) as pull:
+        (message,) = await pull.take(WAIT_S)
+    assert (message.data, asked) == (b"1", 2)
 
 
 async def test_a_consumer_that_does_not_exist_is_noticed(bus: Bus) -> None:
