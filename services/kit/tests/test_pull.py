@@ -40,7 +40,8 @@ async def until_a_request_waits(bus: Bus) -> None:
     """The broker drops, without an answer, a request that it has read and not yet given to the consumer it deletes."""
 
     async def waits() -> bool:
-        return (await bus.stream.consumer_info(NOUN, DURABLE)).num_waiting == 1
+        consumer = await bus.stream.consumer_info(NOUN, DURABLE)
+        return bool(consumer.num_waiting)
 
     await wait_until(waits)
 
