@@ -2,7 +2,8 @@
 
 A few orders are placed first; every table that has a row of them gets copies with new ids, customers and times. So the
 rows are as the services write them, whatever columns a later version adds, and the audit stays clean. Left out are the
-texts of messages, and what has been removed by the rules of docs/retention.md: events and inbox rows.
+texts of messages, and what has been removed by the rules of docs/retention.md: events and inbox rows, and of all orders
+but the newest million their histories and messages.
 """
 
 from __future__ import annotations
@@ -18,16 +19,22 @@ from tests.load.local_shop import LocalShop
 
 CHUNK_ROWS = 100_000
 CUSTOMERS = 100_000
+MAX_ORDERS, WITH_HISTORY = 10_000_000, 1_000_000
+"""Copies beyond the first million are older than any history or message is kept."""
 FIRST_DAY, LAST_DAY = timedelta(days=80), timedelta(days=10)
-"""How long ago the oldest and the newest copy were placed: within the time for which histories are kept."""
-MAX_ORDERS = 10_000_000
+"""How long ago the oldest and the newest copy with a history were placed."""
+WITHOUT_HISTORY = timedelta(days=181)
+"""How long ago the newest copy without a history was placed; the others one after the other before it."""
 STATEMENT_TIMEOUT_S = 600.0
 NOW = datetime.now(UTC)
-STEP_US = (FIRST_DAY - LAST_DAY) // timedelta(microseconds=1) // MAX_ORDERS
-AT = f"('{NOW - FIRST_DAY:%Y-%m-%d %H:%M:%S}+00'::timestamptz + n * interval '{STEP_US} microseconds')"
+STEP = f"interval '{(FIRST_DAY - LAST_DAY) // timedelta(microseconds=1) // WITH_HISTORY} microseconds'"
+AT = f"""(CASE WHEN n <= {WITH_HISTORY}
+THEN '{NOW - FIRST_DAY:%Y-%m-%d %H:%M:%S}+00'::timestamptz + n * {STEP}
+ELSE '{NOW - WITHOUT_HISTORY:%Y-%m-%d %H:%M:%S}+00'::timestamptz - (n - {WITH_HISTORY}) * {STEP} END)"""
 TRACE = "md5('trace' || n)"
 STATE = "CASE n % 10 WHEN 0 THEN 'confirmed' ELSE 'delivered' END"
-"""Every tenth order was never shipped."""
+"""Every tenth order was never shipped, so it can be cancelled and its history is kept."""
+HISTORY_KEPT, MESSAGES_KEPT = f"n <= {WITH_HISTORY} OR n % 10 = 0", f"n <= {WITH_HISTORY}"
 
 
 def _id(variant: str) -> str:
@@ -43,19 +50,24 @@ LATER = f"{AT} + interval '1 second'"
 
 
 class Copies(NamedTuple):
-    """How rows of a table are copied: ``of`` is the column, or a lookup, that has the id of the template's order."""
+    """How rows of a table are copied: ``of`` is the column, or a lookup, that has the id of the template's order.
+
+    ``kept``: for which copies the rules have left the row.
+    """
 
     noun: str
     table: str
     of: str
     changed: Mapping[str, str]
+    kept: str = "true"
 
 
 TABLES = (
     Copies("order", "orders", "t.id", {
         "id": ORDER_ID, "user_id": CUSTOMER, "idempotency_key": "'copy-' || n", "state": STATE,
         "version": "CASE n % 10 WHEN 0 THEN 2 ELSE 4 END", "created_at": AT, "updated_at": LATER}),
-    Copies("order", "sagas", "t.order_id", {"order_id": ORDER_ID, "traceparent": TRACEPARENT, "created_at": AT}),
+    Copies("order", "sagas", "t.order_id", {
+        "order_id": ORDER_ID, "traceparent": TRACEPARENT, "created_at": AT}, HISTORY_KEPT),
     Copies("product", "reservations", "t.order_id", {"order_id": ORDER_ID, "created_at": AT, "updated_at": LATER}),
     Copies("product", "reservation_lines", "t.order_id", {"order_id": ORDER_ID}),
     Copies("payment", "payments", "t.order_id", {
@@ -67,13 +79,19 @@ TABLES = (
         "key": "'copy-' || n", "reference": REFERENCE, "order_id": ORDER_ID, "created_at": AT}),
     Copies("notification", "notifications", "t.order_id", {
         "id": MESSAGE_ID, "event_id": "md5('event' || n)::uuid", "user_id": CUSTOMER, "order_id": ORDER_ID,
-        "trace_id": TRACE, "body_text": "NULL", "body_html": "NULL", "created_at": AT, "sent_at": LATER}),
+        "trace_id": TRACE, "body_text": "NULL", "body_html": "NULL", "created_at": AT, "sent_at": LATER},
+        MESSAGES_KEPT),
 )  # fmt: skip
 TRANSITIONS = f"""
 INSERT INTO order_transitions (order_id, version, from_state, to_state, at, trace_id)
 SELECT {ORDER_ID}, version, from_state, to_state, {LATER}, {TRACE} FROM generate_series($1::bigint, $2::bigint) AS n
 JOIN (VALUES (2, 'pending', 'confirmed'), (3, 'confirmed', 'fulfilled'), (4, 'fulfilled', 'delivered'))
-    AS changes (version, from_state, to_state) ON version = 2 OR n % 10 <> 0"""
+    AS changes (version, from_state, to_state) ON version = 2 OR n % 10 <> 0
+WHERE {HISTORY_KEPT}"""
+REMOVED = f"""
+INSERT INTO removed_history (ended_until)
+SELECT {LATER} FROM (VALUES ({WITH_HISTORY + 1})) AS newest (n) ON CONFLICT DO NOTHING"""
+"""As the rule notes what it removed: the audit expects no history of orders that ended before."""
 # What the copies sold was received before.
 RECEIVE = """
 INSERT INTO stock_movements (product_id, delta, reason, at)
@@ -86,11 +104,19 @@ COLUMNS = """
 SELECT attname FROM pg_attribute
 WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = '' AND attidentity = ''
 ORDER BY attnum"""
+BYTES_PER_ORDER, BYTES_WITHOUT_HISTORY = 8_000, 4_000
+"""Rows, indexes and log of a copy, more than measured."""
 WORDS = 5_000
 NAME = " || ' ' || ".join(
     f"substr(md5('word' || (n * {prime}::bigint) % {WORDS}), 1, 7)" for prime in (7919, 104729, 3)
 )
 """Three words of WORDS, so that a word is in three of 5,000 titles."""
+
+
+def bytes_of_orders(count: int) -> int:
+    """Free space that ``count`` copies need at most."""
+    older = max(0, count - WITH_HISTORY)
+    return (count - older) * BYTES_PER_ORDER + older * BYTES_WITHOUT_HISTORY
 
 
 async def add_orders(shop: LocalShop, templates: Sequence[str], first: int, last: int) -> None:
@@ -117,6 +143,8 @@ async def _fill(url: str, noun: str, templates: Sequence[str], first: int, last:
                 await connection.execute(TRANSITIONS, begin, end)
         if noun == "product":
             await connection.execute(RECEIVE)
+        if noun == "order" and last > WITH_HISTORY:
+            await connection.execute(REMOVED)
         await connection.execute("VACUUM (ANALYZE)")
     finally:
         await connection.close()
@@ -131,7 +159,7 @@ INSERT INTO {copies.table} ({", ".join(columns)})
 SELECT {", ".join(values)} FROM (
     SELECT t.*, place - 1 AS place, cardinality($3::text[]) AS places FROM {copies.table} t
     JOIN unnest($3::text[]::uuid[]) WITH ORDINALITY AS wanted (order_id, place) ON wanted.order_id = {copies.of}
-) AS t JOIN generate_series($1::bigint, $2::bigint) AS n ON n % t.places = t.place"""
+) AS t JOIN generate_series($1::bigint, $2::bigint) AS n ON n % t.places = t.place WHERE {copies.kept}"""
 
 
 async def add_products(shop: LocalShop, first: int, last: int) -> None:

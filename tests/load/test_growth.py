@@ -25,6 +25,13 @@ def test_a_disk_that_is_too_small_is_not_filled(tmp_path: Path) -> None:
         growth.require_space(tmp_path, 1 << 60)
 
 
+def test_orders_older_than_any_history_need_less_space() -> None:
+    with_history = growth_fill.bytes_of_orders(growth_fill.WITH_HISTORY)
+    assert growth_fill.bytes_of_orders(100_000) * 10 == with_history
+    older = growth_fill.bytes_of_orders(2 * growth_fill.WITH_HISTORY) - with_history
+    assert 0 < older < with_history
+
+
 def test_a_picture_has_a_line_for_each_figure_and_what_limits() -> None:
     rates = [{"cores": 1, "sustained_per_s": 120.0}, {"cores": 2, "sustained_per_s": 230.0}]
     (drawn,) = growth_picture.pictures({"cores": {"speed": {}, "found": rates}}).values()
