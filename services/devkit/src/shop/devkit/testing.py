@@ -38,7 +38,9 @@ from shop.kit.ids import new_id
 from shop.kit.log_limits import CountingHandler
 from shop.kit.logging import JsonFormatter
 
-WAIT_TIMEOUT_S = 10.0
+WAIT_TIMEOUT_S = 20.0
+"""Enough for a machine with too much to do, and below the broker's 30 s for an event that was not acknowledged, so that
+what is repeated then cannot pass for what was to come at once."""
 WAIT_POLL_S = 0.01
 WAIT_POLL_MAX_S = 0.05
 WAIT_POLL_GROWTH = 1.2
