@@ -32,7 +32,7 @@ from fastapi import FastAPI
 
 from shop.devkit import embedded, handlers, memory
 from shop.devkit.testing_tokens import Tokens
-from shop.kit import migrate
+from shop.kit import db, migrate
 from shop.kit.auth import Principal
 from shop.kit.ids import new_id
 from shop.kit.log_limits import CountingHandler
@@ -215,8 +215,12 @@ async def databases(postgres: embedded.Server) -> AsyncIterator[Databases]:
 
 
 @pytest.fixture
-async def database_for(databases: Databases) -> AsyncIterator[DatabaseFor]:
-    """``await database_for("order")`` is the URL of a fresh database with that service's schema and role."""
+async def database_for(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DatabaseFor]:
+    """``await database_for("order")`` is the URL of a fresh database with that service's schema and role.
+
+    A busy machine takes seconds for dozens of transactions at once: their turn at a connection is waited for.
+    """
+    monkeypatch.setattr(db, "ACQUIRE_TIMEOUT_S", WAIT_TIMEOUT_S)
     made: list[str] = []
 
     async def make(noun: str) -> str:
