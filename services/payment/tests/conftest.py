@@ -17,7 +17,7 @@ from shop.kit.app import Context, create_app
 from shop.kit.clock import FixedClock
 from shop.kit.db import Database
 from shop.kit.ids import new_id
-from shop.payment import api
+from shop.payment import api, charges
 from shop.payment.domain import ChargeAnswer, ChargeRequest, Payment, Refund, RefundRequest
 from shop.payment.provider import Charge, ChargeOutcome, Repayment, RepaymentOutcome
 from shop.payment.refunds import VoidRequest
@@ -27,6 +27,8 @@ from shop.payment.settings import Settings
 from shop.payment.simulator import Simulator
 
 POOL_SIZE = 16
+PATIENT_S = 10.0
+"""So that a busy machine does not make captured payments pending; tests of a slow provider give less time."""
 INTERNAL = {"Authorization": f"Bearer {INTERNAL_TOKEN}"}
 
 # What must hold of a database at any time that nothing is in flight; each query finds violations.
@@ -194,6 +196,11 @@ class Payments:
         self.provider.crash = None
         service = PaymentService(PaymentRepository(self.database), self.provider, self.clock)
         return Payments(self.database, self.provider, self.clock, service, self.user_id)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(charges, "BATCH_TIMEOUT_S", PATIENT_S)
 
 
 @pytest.fixture
