@@ -12,9 +12,18 @@ from services.player.tests.player_service import NOON, Elsewhere, RunningService
 from shop.devkit.testing import INTERNAL_TOKEN, DatabaseFor, Tokens
 from shop.kit.clock import FixedClock
 from shop.kit.db import Database
+from shop.player import service as player_service
 from shop.player.settings import Settings
 
+PATIENT_S = 5.0
+"""So that a slow reply of Valkey is waited for: profiles are not cached for a moment after one that came too late."""
+
 Start = Callable[..., contextlib.AbstractAsyncContextManager[RunningService]]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(player_service, "TIMEOUT_S", PATIENT_S)
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.player.tests.conftest import Start
+from services.player.tests.conftest import PATIENT_S, Start
 from services.player.tests.player_service import RunningService, Someone, confirmed, deleted, received, unlocked
 from shop.devkit import embedded
 from shop.devkit.testing import wait_until
 from shop.kit.ids import new_id
 from shop.kit.valkey import open_valkey
 from shop.player import cache as cached
-from shop.player.cache import CONNECTIONS, TIMEOUT_S, ProfileCache
+from shop.player.cache import CONNECTIONS, ProfileCache
 from shop.player.consumers import consumers
 
 WRITES = 12
@@ -36,8 +36,8 @@ async def name_of(service: RunningService, who: Someone) -> str:
     return name
 
 
-connect = partial(open_valkey, connections=CONNECTIONS, timeout_s=TIMEOUT_S)
-"""As the service connects."""
+connect = partial(open_valkey, connections=CONNECTIONS, timeout_s=PATIENT_S)
+"""As the service connects in tests."""
 
 
 async def is_cached(valkey: Redis, who: Someone) -> bool:
