@@ -16,6 +16,7 @@ from services.storefront.tests.shared import ScriptedServices, shared_app
 from shop.contracts.store import StoreSettings
 from shop.devkit.testing import INTERNAL_TOKEN, Running
 from shop.storefront.app import make_app
+from shop.storefront.arcade import service as arcade_service
 from shop.storefront.settings import Settings
 
 PATIENT_S = 5.0
@@ -89,6 +90,12 @@ def outdated(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     paths = outdated_pages(monkeypatch)
     yield paths
     assert paths == [], "changed the cart after reading it for the page"
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that came too late is not asked for in the next second, by no page of the application that tests share."""
+    monkeypatch.setattr(arcade_service, "GAIN_TIMEOUT_S", PATIENT_S)
 
 
 @pytest.fixture(scope="session")

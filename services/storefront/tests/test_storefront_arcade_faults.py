@@ -16,6 +16,7 @@ from services.storefront.tests.test_storefront_arcade import me
 from shop.devkit.testing import Running, wait_until
 from shop.kit.errors import Problem, Unavailable
 from shop.storefront.app import make_app
+from shop.storefront.arcade import service as arcade_service
 from shop.storefront.arcade.asking import Asking
 from shop.storefront.settings import Settings
 
@@ -118,7 +119,10 @@ async def test_parts_that_are_away_leave_the_subject(
     assert said in page.text
 
 
-async def test_an_order_page_does_not_wait_for_what_the_order_brought(browser: Browser) -> None:
+async def test_an_order_page_does_not_wait_for_what_the_order_brought(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arcade_service, "GAIN_TIMEOUT_S", SHORT_S)
     await browser.sign_in()
     await browser.add("pride")
     await browser.checkout()
