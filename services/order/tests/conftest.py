@@ -144,7 +144,7 @@ async def served_services(request: pytest.FixtureRequest) -> AsyncIterator[Scrip
     """The participants on a port of their own, with time limits fit for a test."""
     made = ScriptedServices()
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("RESERVE", "QUOTE", "CHARGE", "RELEASE", "VOID", "ACCEPT", "COURIER", "WITHDRAW"):
+        for name in ("RESERVE", "QUOTE", "CHARGE", "RELEASE", "VOID", "ACCEPT", "COURIER", "WITHDRAW", "MINIMUM"):
             patch.setattr(participants, f"{name}_TIMEOUT_S", getattr(request.module, "CALL_TIMEOUT_S", CALL_TIMEOUT_S))
         async with serving(made, lifespan="off") as client:
             made.url = str(client.base_url).rstrip("/")
