@@ -75,7 +75,7 @@ async def test_what_comes_while_a_consumer_rests_is_one_batch(service: EventServ
     async def keep(_: Connection, events: Sequence[Received]) -> None:
         batches.append(sorted(one.event.number for one in events))
 
-    resting = Consumer("resting", [Happened], keep, rest_s=1.0)
+    resting = Consumer("resting", [Happened], keep, rest_s=3.0)
     Inbox("kit2", service.database, service.bus).start([resting], service.tasks)
     await service.publish(1)
     await wait_until(lambda: batches)
