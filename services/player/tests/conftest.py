@@ -16,7 +16,8 @@ from shop.player import service as player_service
 from shop.player.settings import Settings
 
 PATIENT_S = 5.0
-"""So that a slow reply of Valkey is waited for: profiles are not cached for a moment after one that came too late."""
+"""So that a slow reply of Valkey is waited for: profiles are not cached for a moment after one that came too late. So
+are answers of other services, which a round's answer does without."""
 
 Start = Callable[..., contextlib.AbstractAsyncContextManager[RunningService]]
 
@@ -46,6 +47,7 @@ def start(
                     "internal_token": INTERNAL_TOKEN,
                     "leaderboard_url": str(other.base_url),
                     "achievement_url": str(other.base_url),
+                    "call_timeout_s": PATIENT_S,
                     **changed,
                 }
             )
