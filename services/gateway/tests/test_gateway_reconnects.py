@@ -123,7 +123,8 @@ async def test_a_request_waits_for_a_service_that_is_starting(
 async def test_a_refused_request_counts_once_however_often_it_was_tried(
     open_shop: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_shop(down=("order",), breaker_failures=3, breaker_reset_seconds=60) as shop:
+    limits = {"connect_window_s": 0.6, "breaker_failures": 3, "breaker_reset_seconds": 60}
+    async with open_shop(down=("order",), **limits) as shop:
         tried = tries(shop, "order", monkeypatch)
         breaker = shop.gateway.upstreams["order"].instances[0].breaker
         for number in range(1, 4):

@@ -243,7 +243,7 @@ async def test_a_deadline_leaves_the_outcome_unknown(upstream: Pair) -> None:
 @pytest.fixture
 def short_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """A short window for refused connections."""
-    monkeypatch.setattr(http, "CONNECT_WINDOW_S", 0.2)
+    monkeypatch.setattr(http, "CONNECT_WINDOW_S", 0.4)
 
 
 @pytest.fixture
