@@ -11,6 +11,9 @@ from starlette.types import Receive, Scope, Send
 from services.gateway.tests.conftest import Handler, Open, Shop, answer_json, read_body
 from shop.devkit.testing import wait_until
 
+TOTAL_S = 1.0
+"""Of a request whose answer has to begin, or to reach its service, before the end."""
+
 
 async def test_a_request_passes_through_byte_for_byte(shop: Shop) -> None:
     body = {"sku": "a", "name": "Größe"}
@@ -87,10 +90,10 @@ def streaming(go_on: asyncio.Event) -> Handler:
 
 
 async def test_a_stream_outlives_the_total_timeout(open_shop: Open) -> None:
-    async with open_shop(total_timeout_s=0.5) as shop:
+    async with open_shop(total_timeout_s=TOTAL_S) as shop:
         go_on = asyncio.Event()
         shop.order.handler = streaming(go_on)
-        too_late = time.monotonic() + 0.5
+        too_late = time.monotonic() + TOTAL_S
         async with shop.client.stream("GET", "/api/v1/orders/1/events", headers=shop.customer()) as answer:
             events = answer.aiter_raw()
             assert await anext(events) == b"data: 1\n\n"
@@ -235,7 +238,7 @@ async def test_an_answer_that_breaks_off_looks_incomplete(shop: Shop, declared: 
 
 
 async def test_an_upstream_that_is_too_slow_is_a_504(open_shop: Open) -> None:
-    async with open_shop(total_timeout_s=0.3) as shop:
+    async with open_shop(total_timeout_s=TOTAL_S) as shop:
         request_ended = asyncio.Event()
 
         async def handler(scope: Scope, receive: Receive, send: Send) -> None:
@@ -251,7 +254,7 @@ async def test_an_upstream_that_is_too_slow_is_a_504(open_shop: Open) -> None:
 
 
 async def test_an_answer_that_stalls_is_closed(open_shop: Open) -> None:
-    async with open_shop(total_timeout_s=0.3) as shop:
+    async with open_shop(total_timeout_s=TOTAL_S) as shop:
 
         async def handler(scope: Scope, receive: Receive, send: Send) -> None:
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
