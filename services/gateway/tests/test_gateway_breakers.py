@@ -6,6 +6,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from services.gateway.tests.conftest import Open, Served, Shop, Upstream, answer_json, closed_port
+from shop.devkit.processes import free_port
 from shop.devkit.testing import INTERNAL_TOKEN, wait_until
 from shop.gateway.instances import UPSTREAMS
 
@@ -34,8 +35,7 @@ async def test_no_instance_is_a_503_with_retry_after(open_shop: Open) -> None:
 
 
 async def test_the_breaker_opens_lets_one_probe_through_and_closes(open_shop: Open, served: Served) -> None:
-    with closed_port() as unused_port:
-        port = unused_port
+    port = free_port()
     revived = Upstream("product", port)
     async with open_shop(product_url=revived.url, breaker_failures=3, breaker_reset_seconds=0.5) as shop:
         breaker = shop.gateway.upstreams["product"].instances[0].breaker
@@ -69,8 +69,7 @@ async def test_the_breaker_opens_lets_one_probe_through_and_closes(open_shop: Op
 
 async def test_an_instance_that_is_ready_again_gets_requests_at_once(open_shop: Open, served: Served) -> None:
     """However long the breaker would stay open: it opened because connections were refused, and now they are not."""
-    with closed_port() as unused_port:
-        port = unused_port
+    port = free_port()
     revived = Upstream("product", port)
     async with open_shop(product_url=revived.url, breaker_failures=2, breaker_reset_seconds=600) as shop:
         breaker = shop.gateway.upstreams["product"].instances[0].breaker
