@@ -158,10 +158,13 @@ async def test_after_many_statements_a_connection_goes_back(
     assert found == [1, 1, 0, 1, 0]
 
 
-async def test_what_is_not_used_stays_while_the_service_is_busy(database: Database, admin: asyncpg.Connection) -> None:
+async def test_what_is_not_used_stays_while_the_service_is_busy(
+    database: Database, admin: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept(database)._idle_s = 0.05
-    kept(database)._looked_at = asyncio.get_running_loop().time()
-    await both_kept(database, admin)
+    with monkeypatch.context() as always_busy:
+        always_busy.setattr(kept_connections, "BUSY_PER_S", -1.0)
+        await both_kept(database, admin)
     kept(database)._statements = 1_000_000
     await wait_until(lambda: kept(database)._statements == 0)
     assert len(kept(database)._kept) == 2
