@@ -116,7 +116,12 @@ async def test_a_sitemap_that_takes_too_long_is_unavailable_until_it_is_loaded(
             late = await client.get("/sitemap.xml")
             assert (late.status_code, late.json()["code"]) == (503, "sitemap_not_ready")
             assert int(late.headers["retry-after"]) == SITEMAP_RETRY_AFTER_S
-        assert sum(path == "/api/v1/products" for _, path, _ in scripted.calls) == 1, "both requests share one load"
+
+        def loads() -> int:
+            return sum(path == "/api/v1/products" for _, path, _ in scripted.calls)
+
+        await wait_until(loads, what="the products to be asked for")
+        assert loads() == 1, "both requests share one load"
         scripted.product_lists.set()
 
         async def ready() -> bool:
