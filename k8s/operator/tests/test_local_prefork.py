@@ -19,6 +19,7 @@ import psutil
 import pytest
 from grpc_health.v1 import health, health_pb2_grpc
 
+from k8s.operator.tests.processes import has_ended
 from shop.devkit.processes import log_tail
 from shop.devkit.testing import wait_until
 from shop.operator.local.prefork_client import PreforkServer
@@ -152,13 +153,6 @@ async def health_server() -> AsyncIterator[str]:
         yield f"127.0.0.1:{port}"
     finally:
         await server.stop(None)
-
-
-def has_ended(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def threads(server: PreforkServer) -> int:

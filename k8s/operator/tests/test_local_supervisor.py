@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from k8s.operator.tests.processes import has_ended
 from shop.devkit.processes import launch
 from shop.devkit.testing import wait_until
 from shop.operator.local import stale_processes, supervisor
@@ -157,7 +158,7 @@ async def test_children_do_not_outlive_a_killed_supervisor() -> None:
         subprocess.run, [sys.executable, "-c", ABANDON], capture_output=True, text=True, check=False
     )
     pid = int(killed.stdout)
-    await wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    await wait_until(lambda: has_ended(pid))
 
 
 def sleeper() -> subprocess.Popen[bytes]:

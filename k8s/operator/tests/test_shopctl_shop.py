@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
+from k8s.operator.tests.processes import has_ended
 from shop.devkit.processes import EmbeddedError, free_port, port_is_free
 from shop.devkit.prometheus import find_program
 from shop.devkit.testing import wait_until
@@ -159,7 +159,7 @@ async def test_the_life_of_a_shop(shop: RunningShop, tmp_path: Path) -> None:
 
     pids = [one["pid"] for one in shop.components()]
     os.kill(status["supervisor"]["pid"], signal.SIGKILL)
-    await wait_until(lambda: not any(map(_runs, pids)), AGAIN_TIMEOUT_S, "the end of every orphan")
+    await wait_until(lambda: all(map(has_ended, pids)), AGAIN_TIMEOUT_S, "the end of every orphan")
 
     custom.unlink()
     second = shop.up("--replicas=recommendation=3", *OBSERVED)
@@ -174,14 +174,10 @@ async def test_the_life_of_a_shop(shop: RunningShop, tmp_path: Path) -> None:
 
     pids = [one["pid"] for one in shop.components()]
     assert "The shop has stopped" in shop.ctl("down").stdout
-    assert not any(map(_runs, pids))
+    assert all(map(has_ended, pids))
     assert (port_is_free(shop.port), list((shop.data / "targets").iterdir())) == (True, [])
     assert shop.ctl("down", "--delete-data", "--yes").returncode == 0
     assert not shop.data.exists()
-
-
-def _runs(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 async def prometheus_scrapes_every_process(shop: RunningShop, printed_by_up: str) -> None:
