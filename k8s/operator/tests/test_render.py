@@ -333,11 +333,19 @@ def script(folder: Path, text: str) -> Path:
 
 
 async def test_a_helm_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[asyncio.subprocess.Process] = []
+    start = asyncio.create_subprocess_exec
+
+    async def noted(*command: Any, **options: Any) -> asyncio.subprocess.Process:
+        started.append(await start(*command, **options))
+        return started[-1]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", noted)
     monkeypatch.setattr(render, "HELM_TIMEOUT_S", 0.2)
-    hanging = Renderer(script(tmp_path, f'echo $$ > "{tmp_path}/pid"; exec /bin/sleep 600'), find_charts(), VERSION)
+    hanging = Renderer(script(tmp_path, "exec /bin/sleep 600"), find_charts(), VERSION)
     with pytest.raises(RenderError, match="helm did not finish within"):
         await hanging.render(shop_specs.shop(), NAMESPACE, "", SEED, EVERY_KIND)
-    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
+    assert [Path(f"/proc/{one.pid}").exists() for one in started] == [False]
 
 
 async def test_only_so_many_helms_run_at_once(tmp_path: Path) -> None:
