@@ -75,10 +75,12 @@ async def test_a_customer_plays_and_buys(shop: RunningShop, api: Shop, admin: st
     await arcade.comes_to_board(api, "buyers", {player.id: spent})
     await arcade.comes_to_board(api, "stack", {player.id: max(player.scores.values())})
 
-    async def rewarded() -> bool:
-        return {"achievement:first-round", "achievement:first-order"} <= (await arcade.ledger(api, player)).keys()
+    rewards = {"achievement:first-round", "achievement:first-order", f"order:{order.body['id']}"}
 
-    await wait_until(rewarded, BACK_WITHIN_S, "the experience points of achievements", arcade.LOOK_EVERY_S)
+    async def rewarded() -> bool:
+        return rewards <= (await arcade.ledger(api, player)).keys()
+
+    await wait_until(rewarded, BACK_WITHIN_S, "the experience points of achievements and order", arcade.LOOK_EVERY_S)
     ledger = await arcade.ledger(api, player)
     assert ledger[f"order:{order.body['id']}"] == spent + 20
     assert sum(xp for cause, xp in ledger.items() if cause.startswith("result:")) == expected_xp(player)
