@@ -19,7 +19,7 @@ pytestmark = pytest.mark.shop
 COMPLETE_WITHIN_S = 60.0
 LOOK_EVERY_S = 0.25
 """At the spans, which are all decoded for each look."""
-CONSUMERS = {"product", "notification", "recommendation", "player", "achievement", "leaderboard"}
+CONSUMERS = frozenset({"product", "notification", "recommendation", "player", "achievement", "leaderboard"})
 """Of the events of an order."""
 RETAIL = {"gateway", "order", "pricing", "payment"} | CONSUMERS
 FOOD = {"gateway", "order", "pricing", "payment", "restaurant", "delivery", "notification"}
@@ -41,22 +41,25 @@ async def place(api: Shop, token: str, body: dict[str, Any]) -> str:
         return response.headers["x-request-id"]
 
 
-async def whole_trace(traced: TracedShop, trace_id: str, services: set[str]) -> list[ReceivedSpan]:
-    """The spans once all of ``services`` have some and each span's parent is known."""
+async def whole_trace(
+    traced: TracedShop, trace_id: str, services: set[str], consumers: frozenset[str] = frozenset()
+) -> list[ReceivedSpan]:
+    """The spans once all of ``services`` have some, ``consumers`` have processed the confirmation, and each span's
+    parent is known."""
+
+    def lacking(spans: list[ReceivedSpan]) -> list[str]:
+        confirmed = {span.service for span in spans if span.name == "process order.confirmed.v1"}
+        absent = (services - {span.service for span in spans}) | (consumers - confirmed)
+        return [*sorted(absent), *(span.name for span in orphans(spans))]
 
     def complete() -> list[ReceivedSpan] | None:
         spans = traced.receiver.trace(trace_id)
-        seen = {span.service for span in spans}
-        return spans if services <= seen and not orphans(spans) else None
-
-    def missing() -> str:
-        spans = traced.receiver.trace(trace_id)
-        return f"{services - {span.service for span in spans}} {[span.name for span in orphans(spans)]}"
+        return None if lacking(spans) else spans
 
     try:
         found: list[ReceivedSpan] = await wait_until(complete, COMPLETE_WITHIN_S, "the whole trace", LOOK_EVERY_S)
     except AssertionError:
-        pytest.fail(f"no whole trace: {missing()}")
+        pytest.fail(f"no whole trace: {lacking(traced.receiver.trace(trace_id))}")
     return found
 
 
@@ -69,7 +72,7 @@ async def test_a_checkout_is_one_trace_with_its_consumers(traced: TracedShop, ap
     customer = await api.sign_up(1)
     lines = [{"product_id": product["id"], "quantity": 1}]
     trace_id = await place(api, customer, {"items": lines, "address": ADDRESS, "payment": {"token": CARD}})
-    spans = await whole_trace(traced, trace_id, RETAIL)
+    spans = await whole_trace(traced, trace_id, RETAIL, CONSUMERS)
     (root,) = [span for span in spans if not span.parent_id]
     assert (root.service, root.name, root.kind) == ("gateway", "POST /api/v1/orders", "server")
     assert repeated(spans) == []
@@ -88,10 +91,11 @@ async def test_a_checkout_is_one_trace_with_its_consumers(traced: TracedShop, ap
 
 async def test_a_food_order_is_one_trace(traced: TracedShop, api: Shop, admin: str) -> None:
     kitchen = await food.kitchen(api, admin)
-    await food.couriers(api, admin, 1, kitchen.position)
+    crew = await food.couriers(api, admin, 1, kitchen.position)
     customer = await api.sign_up(2)
     trace_id = await place(api, customer, food.meal(kitchen))
     spans = await whole_trace(traced, trace_id, FOOD)
     assert repeated(spans) == []
     assert len([span for span in spans if not span.parent_id]) == 1
     assert names(spans, "client", "order") >= {"POST restaurant", "POST delivery"}
+    await food.end_shift(api, crew[0])
