@@ -86,6 +86,20 @@ async def insist(api: Shop, token: str, product_id: str, **options: Any) -> Answ
     raise AssertionError(f"no answer after {MAX_TRIES} tries: {seen}")
 
 
+async def decided(api: Shop, token: str, product_id: str, **options: Any) -> Answer:
+    """The answer to an order that has ended. On a slow machine the first one is 202, so the request is repeated."""
+    first = await order(api, token, product_id, **options)
+
+    async def ended() -> Answer | None:
+        again = await order(api, token, product_id, **options | {"key": first.key})
+        return None if again.status == 202 or again.code == IN_FLIGHT else again
+
+    if first.status != 202:
+        return first
+    found: Answer = await wait_until(ended, ENDS_WITHIN_S, f"order {first.body['id']} to end", LOOK_EVERY_S)
+    return found
+
+
 async def state_of(api: Shop, answer: Answer) -> str:
     found = await api.call("GET", f"/orders/{answer.body['id']}", answer.token)
     return str(found["state"])

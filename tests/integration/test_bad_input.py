@@ -14,7 +14,7 @@ from yarl import URL
 from shop.devkit.testing import Tokens
 from tests.conftest import RunningShop
 from tests.integration.audit import assert_clean
-from tests.integration.buyers import insist, new_product, stock_of
+from tests.integration.buyers import decided, insist, new_product, stock_of
 from tests.load.shoppers import ADDRESS, Shop
 
 pytestmark = pytest.mark.shop
@@ -92,10 +92,7 @@ async def test_a_key_used_for_another_order(shop: RunningShop, api: Shop, admin:
     product = await new_product(api, admin, 5)
     [buyer] = await api.sign_up_many(1)
     key = str(uuid.uuid4())
-    first = orjson.dumps(body(product["id"]))
-    headers = {"Authorization": f"Bearer {buyer}", **JSON_TYPE, "Idempotency-Key": key}
-    async with api.session.post(f"{api.url}/api/v1/orders", data=first, headers=headers) as response:
-        assert response.status == 201
+    assert (await decided(api, buyer, product["id"], key=key)).status == 201
     other = orjson.dumps(body(product["id"], items=[{"product_id": product["id"], "quantity": 2}]))
     assert (await send(api, buyer, other, key))[:2] == (422, "idempotency_key_reused")
     assert await stock_of(api, product["id"]) == 4

@@ -13,7 +13,7 @@ import pytest
 from shop.devkit.testing import wait_until
 from tests.conftest import RunningShop
 from tests.integration.audit import assert_clean
-from tests.integration.buyers import Answer, ends_as, insist, new_product, order, stock_of
+from tests.integration.buyers import Answer, decided, ends_as, insist, new_product, order, stock_of
 from tests.load.shoppers import Shop
 
 pytestmark = pytest.mark.shop
@@ -99,7 +99,7 @@ async def test_orders_go_on_without_the_broker_and_each_event_arrives_once(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(BROKER_AWAY_S):
                 while True:
-                    answers.append(await order(api, buyers[len(answers) % AT_ONCE], product["id"]))
+                    answers.append(await decided(api, buyers[len(answers) % AT_ONCE], product["id"]))
                     await asyncio.sleep(OUTAGE_PAUSE_S)
     assert {answer.status for answer in answers} == {201}
     wanted = {answer.body["id"] for answer in answers}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.conftest import RunningShop
-from tests.integration.buyers import new_product, order, stock_of
+from tests.integration.buyers import decided, new_product, stock_of
 from tests.load.shoppers import Shop
 
 pytestmark = pytest.mark.shop
@@ -17,7 +17,7 @@ async def test_a_buyer_sees_the_stock_after_the_order(shop: RunningShop, api: Sh
     product = await new_product(api, admin, COPIES)
     [buyer] = await api.sign_up_many(1)
     for left in range(COPIES - 1, COPIES - 4, -1):
-        assert (await order(api, buyer, product["id"])).status == 201
+        assert (await decided(api, buyer, product["id"])).status == 201
         assert await stock_of(api, product["id"]) == left
 
 
