@@ -113,7 +113,8 @@ async def test_products_bought_together_are_offered_on_each_others_page(customer
 async def test_the_cart_shows_what_goes_well_with_it(customer: BrowserUser, pair: Pair) -> None:
     await until_shown(customer, f"/products/{pair.one['id']}", "Bought together", pair.other["name"], LEARNED_WITHIN_S)
     await customer.add_to_cart(pair.one)
-    assert pair.other["name"] in await names_in(customer, "/cart", "Goes well with your cart")
+    # A page on a busy machine may come without what the service would recommend.
+    await until_shown(customer, "/cart", "Goes well with your cart", pair.other["name"], SEEN_WITHIN_S)
     await customer.add_to_cart(pair.other)
     assert pair.other["name"] not in await customer.main.get_by_role("heading", level=3).all_inner_texts()
 
