@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 import pytest
 
+from shop.devkit.testing import wait_until
 from tests.conftest import RunningShop
 from tests.integration import buyers, food
 from tests.integration.rounds import play
@@ -44,9 +47,20 @@ async def _buy(api: Shop, admin: str, customer: str) -> str:
     product = await buyers.new_product(api, admin, stock=1)
     bought = await buyers.insist(api, customer, product["id"])
     assert await buyers.ends_as(api, bought) == "confirmed"
-    await buyers.insist(api, customer, product["id"])
-    await buyers.insist(api, customer, (await buyers.new_product(api, admin, stock=5))["id"], card="tok_declined")
+    other = await buyers.new_product(api, admin, stock=5)
+    refused = [
+        await buyers.insist(api, customer, product["id"]),
+        await buyers.insist(api, customer, other["id"], card="tok_declined"),
+    ]
     await api.call("POST", f"/orders/{bought.body['id']}/cancel", customer)
+
+    async def ended() -> bool:
+        """On a slow machine they are still pending when they are answered."""
+        pending = [one for one in refused if one.status == HTTPStatus.ACCEPTED]
+        states = [await buyers.state_of(api, one) for one in (bought, *pending)]
+        return states == ["cancelled", *("rejected" for _ in pending)]
+
+    await wait_until(ended, buyers.ENDS_WITHIN_S, "the end of the orders", buyers.LOOK_EVERY_S)
     return str(product["id"])
 
 
