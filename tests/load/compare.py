@@ -183,6 +183,9 @@ async def compare(options: argparse.Namespace, found: Json, file: Path) -> None:
     pair = (revisions.base(options.base), revisions.head())
     found["commits"] = {revision.name: revision.commit for revision in pair}
     sustained: dict[str, float] = {}
+    for revision in pair:
+        with tempfile.TemporaryDirectory(prefix="shop-compare-", ignore_cleanup_errors=True) as folder:
+            await asyncio.to_thread(revision.compiled, Path(folder) / "data", free_port())
     for number, revision in order_of(pair, options.pairs):
         found["runs"].append(await one_run(options, revision, number, sustained))
         found["summary"] = compare_summary.summary(found["runs"])

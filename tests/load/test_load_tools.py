@@ -20,6 +20,7 @@ from tests.load import (
     bench,
     delivery_bench,
     food_bench,
+    local_shop,
     open_loop,
     profile,
     report,
@@ -223,6 +224,14 @@ async def test_unreachable_shop_is_an_outcome_and_not_an_exception() -> None:
         await shop.close()
     assert not outcome.ok
     assert outcome.code == "ClientConnectorError"
+
+
+def test_a_measured_shop_keeps_what_python_has_compiled() -> None:
+    kept = local_shop.with_bytecode({"PATH": "/bin", "PYTHONDONTWRITEBYTECODE": "1"})
+    assert kept == {"PATH": "/bin", "PYTHONPYCACHEPREFIX": str(local_shop.BYTECODE)}
+    elsewhere = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": "/elsewhere"}
+    assert local_shop.with_bytecode(elsewhere) == {"PYTHONPYCACHEPREFIX": "/elsewhere"}
+    assert local_shop.with_bytecode({"PATH": "/bin"}) == {"PATH": "/bin"}
 
 
 def test_report_says_what_was_violated() -> None:
