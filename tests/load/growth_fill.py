@@ -134,11 +134,11 @@ async def add_orders(shop: LocalShop, templates: Sequence[str], first: int, last
 async def _fill(url: str, noun: str, templates: Sequence[str], first: int, last: int) -> None:
     connection = await _connect(url)
     try:
-        statements = [await _copy(connection, copies) for copies in TABLES if copies.noun == noun]
+        statements = [await _copy(connection, copies, templates) for copies in TABLES if copies.noun == noun]
         for begin in range(first, last + 1, CHUNK_ROWS):
             end = min(last, begin + CHUNK_ROWS - 1)
             for statement in statements:
-                await connection.execute(statement, begin, end, templates)
+                await connection.execute(statement, begin, end)
             if noun == "order":
                 await connection.execute(TRANSITIONS, begin, end)
         if noun == "product":
@@ -150,16 +150,21 @@ async def _fill(url: str, noun: str, templates: Sequence[str], first: int, last:
         await connection.close()
 
 
-async def _copy(connection: asyncpg.Connection, copies: Copies) -> str:
-    """$1, $2: numbers of the first and the last copy; $3: ids of the orders to copy, in turn."""
+async def _copy(connection: asyncpg.Connection, copies: Copies, templates: Sequence[str]) -> str:
+    """$1, $2: numbers of the first and the last copy. The rows to copy are read once: the table has no index for it."""
+    rows = f"template_of_{copies.table.replace('.', '_')}"
+    await connection.execute(
+        f"""
+CREATE TEMP TABLE {rows} AS SELECT t.*, place - 1 AS place FROM {copies.table} t
+JOIN unnest($1::text[]::uuid[]) WITH ORDINALITY AS wanted (order_id, place) ON wanted.order_id = {copies.of}""",
+        templates,
+    )
     columns = [row["attname"] for row in await connection.fetch(COLUMNS, copies.table)]
     values = [copies.changed.get(column, f"t.{column}") for column in columns]
     return f"""
 INSERT INTO {copies.table} ({", ".join(columns)})
-SELECT {", ".join(values)} FROM (
-    SELECT t.*, place - 1 AS place, cardinality($3::text[]) AS places FROM {copies.table} t
-    JOIN unnest($3::text[]::uuid[]) WITH ORDINALITY AS wanted (order_id, place) ON wanted.order_id = {copies.of}
-) AS t JOIN generate_series($1::bigint, $2::bigint) AS n ON n % t.places = t.place WHERE {copies.kept}"""
+SELECT {", ".join(values)} FROM {rows} AS t
+JOIN generate_series($1::bigint, $2::bigint) AS n ON n % {len(templates)} = t.place WHERE {copies.kept}"""
 
 
 async def add_products(shop: LocalShop, first: int, last: int) -> None:
