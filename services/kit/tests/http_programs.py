@@ -12,17 +12,28 @@ from shop.kit.http.connections import Connections
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 BODY_LENGTH = re.compile(rb"content-length: (\d+)")
+REQUEST_ID = re.compile(rb"x-request-id: (\S+)")
 
 
 class Program:
-    """Answers each request with the next of ``answers``, and the last one for ever; "" closes the connection."""
+    """Answers each request with the next of ``answers``, and the last one for ever; "" closes the connection.
+
+    The id of the request stands in the answer where it has ``%b``.
+    """
 
     def __init__(self, *answers: bytes, closes: bool = False) -> None:
         self.requests: list[bytes] = []
         self.connections = 0
         self.open = 0
-        self._answers: Iterator[bytes] = itertools.chain(answers, itertools.repeat(answers[-1]))
         self._closes = closes
+        self.answer_with(*answers)
+
+    def answer_with(self, *answers: bytes) -> None:
+        self._answers: Iterator[bytes] = itertools.chain(answers, itertools.repeat(answers[-1]))
+
+    @property
+    def closed(self) -> int:
+        return self.connections - self.open
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -30,12 +41,16 @@ class Program:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 self.requests.append(await read_request(reader))
-                writer.write(next(self._answers))
+                writer.write(with_id_of(self.requests[-1], next(self._answers)))
                 await writer.drain()
                 if self._closes:
                     break
         self.open -= 1
         writer.close()
+
+
+def with_id_of(request: bytes, answer: bytes) -> bytes:
+    return answer % REQUEST_ID.findall(request)[0] if b"%b" in answer else answer
 
 
 async def read_request(reader: asyncio.StreamReader) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -14,6 +13,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request, Response
 
+from services.kit.tests.http_programs import OK, Program, listening
 from shop.devkit.testing import wait_until
 from shop.kit import spans
 from shop.kit.balancing.breaker import State
@@ -112,37 +112,6 @@ async def test_an_error_without_a_problem_document_leaves_the_outcome_unknown(up
         await upstream[1].get("/plain")
 
 
-class BareServer:
-    """Answers every request on every connection with the same bytes, and repeats its id where ``%b`` stands for it."""
-
-    def __init__(self, answer: bytes) -> None:
-        self.answer = answer
-        self.connections = 0
-        self.requests = 0
-        self.closed = 0
-
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        while request := await reader.read(65_536):
-            self.requests += 1
-            request_id = request.lower().split(b"x-request-id: ")[1].split(b"\r\n")[0]
-            writer.write(self.answer % request_id if b"%b" in self.answer else self.answer)
-        self.closed += 1
-        writer.close()
-
-
-@contextlib.asynccontextmanager
-async def started(
-    server: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
-) -> AsyncIterator[str]:
-    """The server's address; connections that are still open at the end are not waited for."""
-    listening = await asyncio.start_server(server, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    finally:
-        listening.close()
-
-
 SERVED = b'HTTP/1.1 200 OK\r\nContent-Length: 19\r\n\r\n{"status":"served"}'
 BUSY = b'HTTP/1.1 503 Busy\r\nX-Request-Id: %b\r\nContent-Length: 31\r\n\r\n{"code":"busy","detail":"Busy"}'
 OTHER_PROGRAM = b"HTTP/1.1 %s\r\nContent-Length: 2\r\n\r\nno"
@@ -161,35 +130,35 @@ ClientOf = Callable[[str], ServiceClient]
 @pytest.mark.parametrize("status", [b"403 Forbidden", b"503 Service Unavailable"])
 async def test_a_misrouted_connection_is_closed(client_of: ClientOf, status: bytes) -> None:
     """The other program keeps it open and would answer every later request; the service is there by now."""
-    other = BareServer(OTHER_PROGRAM % status)
+    other = Program(OTHER_PROGRAM % status)
     listening_other = await asyncio.start_server(other, "127.0.0.1", 0, reuse_port=True)
     port = listening_other.sockets[0].getsockname()[1]
     client = client_of(f"http://127.0.0.1:{port}")
     with pytest.raises(OutcomeUnknown, match="a misrouted connection answered"):
         await client.post("/echo", json={})
     listening_other.close()
-    service = await asyncio.start_server(BareServer(SERVED), "127.0.0.1", port, reuse_port=True)
+    service = await asyncio.start_server(Program(SERVED), "127.0.0.1", port, reuse_port=True)
     assert (await client.post("/echo", json={})).json == {"status": "served"}
     await wait_until(lambda: other.closed)
     service.close()
 
 
 async def test_idle_connections_to_the_address_of_a_misrouted_one_are_closed_too(client_of: ClientOf) -> None:
-    server = BareServer(SERVED)
-    async with started(server) as url:
+    server = Program(SERVED)
+    async with listening(server) as url:
         client = client_of(url)
         await asyncio.gather(*(client.post("/echo", json={}) for _ in range(3)))
         assert (server.connections, server.closed) == (3, 0)
-        server.answer = OTHER_PROGRAM % b"403 Forbidden"
+        server.answer_with(OTHER_PROGRAM % b"403 Forbidden")
         with pytest.raises(OutcomeUnknown):
             await client.post("/echo", json={})
         await wait_until(lambda: server.closed == 3)
 
 
 async def test_closing_the_clients_closes_their_connections() -> None:
-    server = BareServer(SERVED)
+    server = Program(SERVED)
     clients = Clients("secret")
-    async with started(server) as url:
+    async with listening(server) as url:
         await clients.get("product", url).post("/echo")
         assert server.closed == 0
         await clients.close()
@@ -197,13 +166,13 @@ async def test_closing_the_clients_closes_their_connections() -> None:
 
 
 async def test_the_connection_to_a_service_that_fails_is_kept(client_of: ClientOf) -> None:
-    server = BareServer(BUSY)
-    async with started(server) as url:
+    server = Program(BUSY)
+    async with listening(server) as url:
         client = client_of(url)
         for _ in range(2):
             with pytest.raises(OutcomeUnknown, match="product answered 503"):
                 await client.post("/busy", json={})
-        assert (server.connections, server.requests) == (1, 2)
+        assert (server.connections, len(server.requests)) == (1, 2)
 
 
 @pytest.mark.parametrize(("method", "sent"), [("PUT", 2), ("DELETE", 2), ("POST", 1), ("PATCH", 1)])
@@ -216,7 +185,7 @@ async def test_what_a_closing_connection_lost_is_repeated_if_it_is_idempotent(
         requests.append(await reader.readuntil(b"\r\n\r\n"))
         writer.close()
 
-    async with started(serve) as url:
+    async with listening(serve) as url:
         client = client_of(url)
         with pytest.raises(OutcomeUnknown):
             await client.request(method, "/echo")
@@ -293,23 +262,10 @@ async def test_a_request_waits_for_a_service_that_is_starting(
     asked = asyncio.create_task(client.request(method, "/echo", timeout_s=60.0))
     await wait_until(lambda: len(tries) > 6)
     assert client.pool.instances[0].breaker._failures == 0
-    async with listening(closed) as requests:
+    service = Program(OK, closes=True)
+    async with await asyncio.start_server(service, sock=closed):
         assert (await asked).status == 200
-    assert len(requests) == 1
-
-
-@contextlib.asynccontextmanager
-async def listening(listener: socket.socket) -> AsyncIterator[list[bytes]]:
-    """Answers 200 and records each request."""
-    requests: list[bytes] = []
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        requests.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-        writer.close()
-
-    async with await asyncio.start_server(answer, sock=listener):
-        yield requests
+    assert len(service.requests) == 1
 
 
 @pytest.mark.usefixtures("short_window")
@@ -343,9 +299,10 @@ async def test_an_instance_that_is_ready_again_gets_requests_at_once(
         with pytest.raises(Unavailable):
             await client.post("/echo", json={})
     assert str(breaker.state) == "open"
-    async with listening(closed) as requests:
+    service = Program(OK, closes=True)
+    async with await asyncio.start_server(service, sock=closed):
         assert (await client.post("/echo", json={})).status == 200
-        assert [request.split(b" ")[1] for request in requests] == [b"/health/ready", b"/echo"]
+    assert [request.split(b" ")[1] for request in service.requests] == [b"/health/ready", b"/echo"]
     assert str(breaker.state) == "closed"
 
 
