@@ -15,10 +15,13 @@ from shop.kit.app import Context, create_app
 from shop.kit.clock import FixedClock
 from shop.kit.db import Database
 from shop.user import api
+from shop.user import service as user_service
 from shop.user.service import UserService
 from shop.user.settings import Settings
 
 PASSWORD = "correct horse battery"
+PATIENT_S = 10.0
+"""So that the key set has the users that were deleted, also where the database takes its time."""
 
 
 @dataclass
@@ -62,6 +65,11 @@ def bearer(access_token: str) -> dict[str, str]:
 
 
 Start = Callable[..., contextlib.AbstractAsyncContextManager[Users]]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(user_service, "KEY_SET_TIMEOUT_S", PATIENT_S)
 
 
 @pytest.fixture

@@ -10,11 +10,13 @@ import pytest
 from services.user.tests.conftest import PASSWORD, Start, Users, bearer
 from shop.contracts.events import UserDeleted
 from shop.user import domain
+from shop.user import service as user_service
 from shop.user.sessions import Sessions
 
 ADA = "ada@example.com"
 ADDRESS = {"name": "Ada", "street": "1 Main St", "city": "London", "postal_code": "N1 9GU", "country": "GB"}
 ADMINS = {"admin_email": "admin@shop.local", "admin_password": PASSWORD}
+SHORT_S = 0.1
 PERSONAL_TABLES = ("users", "addresses", "token_families", "refresh_tokens", "sign_in_failures")
 
 
@@ -159,10 +161,11 @@ async def test_the_key_set_names_deleted_users_until_their_tokens_have_expired(u
     assert await users.database.fetchval("SELECT count(*) FROM deleted_users") == 0
 
 
-async def test_the_key_set_does_not_wait_for_the_database(users: Users) -> None:
+async def test_the_key_set_does_not_wait_for_the_database(users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = await users.signed_in(ADA)
     await delete(users, tokens["access_token"])
     before = await deleted_users(users)
+    monkeypatch.setattr(user_service, "KEY_SET_TIMEOUT_S", SHORT_S)
     async with users.database.transaction() as db:
         await db.execute("LOCK TABLE deleted_users IN ACCESS EXCLUSIVE MODE")
         answer = (await users.client.get("/.well-known/jwks.json")).json()
