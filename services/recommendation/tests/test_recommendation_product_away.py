@@ -18,17 +18,19 @@ async def test_last_known_state_is_used_for_a_minute_and_then_nothing(
 ) -> None:
     books = await shop.products.add_many(5)
     await shop.products.stock(books[0], -10)
+    known = shop.replica.service.catalogue
+    away_since = known._now()
+    monkeypatch.setattr(known, "_now", lambda: away_since)
     await shop.catalogue_is_read()
     await shop.learn(confirmed(new_id(), books[1], new_id()))
     expected = await shop.replica.recommend(user)
     assert len(expected) == 4
     await shop.products.stop()
-    away_since = shop.replica.service.catalogue._now()
     for after_s in (0.0, catalogue.FRESH_S + 1, catalogue.LAST_KNOWN_S - 1):
-        monkeypatch.setattr(shop.replica.service.catalogue, "_now", lambda now=away_since + after_s: now)
+        monkeypatch.setattr(known, "_now", lambda now=away_since + after_s: now)
         assert await shop.replica.recommend(user) == expected
         assert [one["id"] for one in (await shop.replica.get())["items"]] == [one.id for one in expected]
-    monkeypatch.setattr(shop.replica.service.catalogue, "_now", lambda: away_since + catalogue.LAST_KNOWN_S + 3)
+    monkeypatch.setattr(known, "_now", lambda: away_since + catalogue.LAST_KNOWN_S + 3)
     with pytest.raises(OutcomeUnknown, match="UNAVAILABLE"):
         await shop.replica.recommend(user)
     answer = await shop.replica.http.get(HTTP)
