@@ -118,7 +118,9 @@ async def test_trainer_whose_lease_was_lost_stores_nothing(shop: Shop, user: UUI
 async def test_training_pauses_unless_the_pause_is_over(shop: Shop, user: UUID) -> None:
     await some_orders(shop, user)
     await shop.replica.context.tasks.stop()
-    clock = FixedClock(shop.replica.service.clock.now())
+    newest = await ModelRepository(shop.replica.context.database).newest()
+    assert newest is not None
+    clock = FixedClock(newest.trained_at)
     other = trainer_of(shop, clock)
     database, purchases = shop.replica.context.database, shop.replica.service.purchases
     await database.execute("UPDATE training SET leased_until = now()")  # the replica may have stopped while it trained
