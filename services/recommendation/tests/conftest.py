@@ -8,10 +8,17 @@ from uuid import UUID
 import pytest
 
 from services.recommendation.tests.recommending import Products, Served, Shop
-from shop.devkit.testing import INTERNAL_TOKEN, DatabaseFor, Running, Tokens
+from shop.devkit.testing import INTERNAL_TOKEN, WAIT_TIMEOUT_S, DatabaseFor, Running, Tokens
+from shop.kit import app
 from shop.kit.ids import new_id
 from shop.product.settings import Settings as ProductSettings
 from shop.recommendation.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service is not unready because a busy machine answers late."""
+    monkeypatch.setattr(app, "CHECK_TIMEOUT_S", WAIT_TIMEOUT_S)
 
 
 @pytest.fixture
