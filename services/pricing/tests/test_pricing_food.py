@@ -20,6 +20,7 @@ from shop.devkit.testing import INTERNAL_TOKEN, DatabaseFor, Running, Tokens
 from shop.kit.app import create_app
 from shop.kit.ids import new_id
 from shop.pricing import api
+from shop.pricing import food as asking
 from shop.pricing.domain import Discount, Food, Line, Tariff, food_refusal, quote, subtotal_of
 from shop.pricing.service import PricingService
 from shop.pricing.settings import Settings
@@ -40,6 +41,9 @@ FOOD_STORE = STORE | {
 }
 ADDRESS = {"street": "12 Mill Lane", "city": "Berlin", "postal_code": "10115", "country": "DE"}
 DISTANCES_M = {"12 Mill Lane": 1_550, "9 Far Road": 3_001}
+
+PATIENT_S = 10.0
+"""So that a busy machine does not make restaurant and delivery unavailable."""
 
 participants = FastAPI()
 
@@ -92,6 +96,11 @@ async def _routes(body: dict[str, Any]) -> dict[str, Any]:
     dropoff = {"lat": 51.91, "lon": -0.21}
     way = {"status": "routed", "distance_m": distance_m, "travel_s": TRAVEL_S, "dropoff": dropoff}
     return {"results": [{"order_id": item["order_id"], **way}]}
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "CALL_TIMEOUT_S", PATIENT_S)
 
 
 @pytest.fixture
