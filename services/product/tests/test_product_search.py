@@ -11,12 +11,15 @@ import orjson
 import pytest
 
 from shop.devkit.testing import DatabaseFor
+from shop.kit import db
 from shop.kit.db import Database
 from shop.product.repository import SORTS, ProductRepository, page_statement
 from tests.load.catalogue_bench import fill
 
 PRODUCTS = 100_000
 LIMIT = 21
+PATIENT_S = 60.0
+"""The index takes a second on a machine that does nothing else."""
 MAX_BLOCKS = 5_000
 """Of 8 KiB, for a page of a search; reading all products in order takes 100,000."""
 MAX_BLOCKS_UNFILTERED = 500
@@ -27,7 +30,8 @@ SEARCHES = ("", "common", "uncommon", "zebra", "sku 777", "common zebra", "nothi
 
 
 @pytest.fixture
-async def catalogue(database_for: DatabaseFor) -> AsyncIterator[Database]:
+async def catalogue(database_for: DatabaseFor, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
+    monkeypatch.setattr(db, "STATEMENT_TIMEOUT_S", PATIENT_S)
     database = await Database.connect(await database_for("product"), pool_size=2, application="test")
     await fill(database, PRODUCTS)
     yield database
