@@ -23,6 +23,7 @@ from services.storefront.tests.test_storefront_in_browser import (
     window,
 )
 from services.storefront.tests.test_storefront_live import ordered
+from services.storefront.tests.test_storefront_live_failures import Held
 from services.storefront.tests.test_storefront_safety import NASTY
 from shop.devkit.testing import wait_until
 from tests.e2e.browsing import low_contrast_texts, unlabelled
@@ -157,9 +158,12 @@ async def test_what_an_order_brought_appears_a_moment_after_the_purchase(page: P
     path = ordered(scripted, 1)
     order_id = path.rpartition("/")[2]
     scripted.orders[order_id]["updated_at"] = datetime.now(UTC).isoformat()
+    held = Held()
+    await held.of(page, f"{path}/gained")
     await page.goto(path)
     await expect(page.locator("#gained")).to_have_text("")
     scripted.arcade.gain(scripted.people[CUSTOMER].id, f"order:{order_id}", 38)
+    held.gate.set()
     await expect(page.locator("#gained")).to_have_text("This order brought you 38 XP in the arcade.")
 
 
