@@ -28,6 +28,7 @@ from services.storefront.tests.test_storefront_recommendations import headings, 
 from shop.contracts.grpc import recommendation_v1_pb2 as messages
 from shop.devkit.processes import free_port
 from shop.devkit.testing import Running, wait_until
+from shop.kit.balancing.rules import Rules
 from shop.storefront import recommender
 from shop.storefront.app import make_app
 from shop.storefront.settings import Settings
@@ -95,7 +96,7 @@ async def test_after_one_failure_no_page_waits_for_the_server(
     open_market: Open, recommending: ScriptedRecommendations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calls may take 5 s here, and a probe is always due; a page that waited would leave calls behind at the server."""
-    monkeypatch.setattr(recommender, "PROBE_EVERY_S", 0.0)
+    monkeypatch.setattr(recommender, "RULES", Rules(failures_to_open=1, reset_s=0.0))
     recommending.refuse = grpc.StatusCode.UNAVAILABLE, "not now"
     async with open_market(recommending.address) as browser:
         await browser.sign_in()
@@ -111,7 +112,7 @@ async def test_recommendations_return_with_the_service(
 ) -> None:
     recommending.answers = ANSWERS
     async with open_market(recommending.address, timeout_s=1.0) as browser:
-        assert await shows_recommendations(browser)
+        await wait_until(lambda: shows_recommendations(browser))
         await recommending.stop()
         await without_recommendations_of_product(browser)
         await recommending.start()
@@ -141,7 +142,7 @@ async def test_the_last_popular_products_stay_while_the_service_is_away(
     open_market: Open, recommending: ScriptedRecommendations
 ) -> None:
     recommending.answers = ANSWERS
-    async with open_market(recommending.address, timeout_s=1.0) as browser:
+    async with open_market(recommending.address) as browser:
         assert titles(await browser.get("/"), "suggested") == ["On Rocks"]
         await browser.sign_in()
         await recommending.stop()
@@ -159,7 +160,7 @@ async def test_product_and_cart_show_popular_products_while_the_service_is_away(
     open_market: Open, recommending: ScriptedRecommendations
 ) -> None:
     recommending.answers = {**ANSWERS, "Recommend": [recommended("pride", POPULAR), recommended("rocks", POPULAR)]}
-    async with open_market(recommending.address, timeout_s=1.0) as browser:
+    async with open_market(recommending.address) as browser:
         assert titles(await browser.get("/"), "suggested") == ["Pride and Prejudice", "On Rocks"]
         assert not (await browser.get(PRIDE)).all("h2", id="popular")
         await recommending.stop()
