@@ -15,6 +15,7 @@ from services.storefront.tests.scripted_recommendations import ScriptedRecommend
 from services.storefront.tests.shared import ScriptedServices, shared_app
 from shop.contracts.store import StoreSettings
 from shop.devkit.testing import INTERNAL_TOKEN, Running
+from shop.storefront import service
 from shop.storefront.app import make_app
 from shop.storefront.arcade import service as arcade_service
 from shop.storefront.settings import Settings
@@ -94,8 +95,10 @@ def outdated(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A part that came too late is not asked for in the next second, by no page of the application that tests share."""
+    """A part that came too late is not asked for in the next second, by no page of the application that tests share. A
+    cart that came too late is missing from a page."""
     monkeypatch.setattr(arcade_service, "GAIN_TIMEOUT_S", PATIENT_S)
+    monkeypatch.setattr(service, "VALKEY_TIMEOUT_S", PATIENT_S)
 
 
 @pytest.fixture(scope="session")
