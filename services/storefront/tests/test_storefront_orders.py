@@ -13,7 +13,7 @@ from shop.storefront.order_pages import steps
 from shop.storefront.schemas import Order
 from shop.storefront.settings import Settings
 
-EVENT_TIMEOUT_S = 5.0
+EVENT_TIMEOUT_S = 30.0
 
 
 @pytest.fixture

@@ -75,7 +75,8 @@ async def test_the_previous_value_outlives_failures(source: Source, monkeypatch:
     assert await value.get() == 4
 
 
-async def test_a_failed_load_is_not_repeated_at_once(source: Source) -> None:
+async def test_a_failed_load_is_not_repeated_at_once(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refreshing, "FAILURE_PAUSE_S", FOREVER_S)
     value = RefreshingValue(source.load, ttl_s=0)
     await value.get()
     source.failure = Unavailable("product")
