@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -39,8 +39,10 @@ ADDRESS = {
 }
 INLINE_BUDGET_S = 30.0
 """Where a test sets none: more than a service takes (`Settings`), so that a slow machine does not make 201 into 202."""
-CALL_TIMEOUT_S = 2.0
-"""Of calls to participants; a module whose participants hang has a shorter one of the same name."""
+CALL_TIMEOUT_S = 30.0
+"""Of calls to participants: an answer that is late on a slow machine is not one that failed."""
+HANGING_S = 0.4
+"""Of a call that is not answered at all."""
 
 
 def order_body(**changed: Any) -> dict[str, Any]:
@@ -139,16 +141,34 @@ def statements_of(shop: Shop) -> list[str]:
 Start = Callable[..., contextlib.AbstractAsyncContextManager[Shop]]
 
 
+def call_timeout_of(scripted: Collection[ScriptedServices]) -> property:
+    """The limit of an endpoint's calls, short while one of the participants is going to hang there."""
+
+    def timeout_s(endpoint: participants.Endpoint[Any, Any]) -> float:
+        path = endpoint._contract.path
+        return HANGING_S if any(one.hangs_at(path) for one in scripted) else CALL_TIMEOUT_S
+
+    return property(timeout_s, lambda *_: None)
+
+
 @pytest.fixture(scope="module")
-async def served_services(request: pytest.FixtureRequest) -> AsyncIterator[ScriptedServices]:
-    """The participants on a port of their own, with time limits fit for a test."""
-    made = ScriptedServices()
+def scripted() -> Iterator[list[ScriptedServices]]:
+    """All participants, with time limits fit for a test."""
+    made: list[ScriptedServices] = []
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("RESERVE", "QUOTE", "CHARGE", "RELEASE", "VOID", "ACCEPT", "COURIER", "WITHDRAW", "MINIMUM"):
-            patch.setattr(participants, f"{name}_TIMEOUT_S", getattr(request.module, "CALL_TIMEOUT_S", CALL_TIMEOUT_S))
-        async with serving(made, lifespan="off") as client:
-            made.url = str(client.base_url).rstrip("/")
-            yield made
+        patch.setattr(participants, "MINIMUM_TIMEOUT_S", CALL_TIMEOUT_S)
+        patch.setattr(participants.Endpoint, "_timeout_s", call_timeout_of(made), raising=False)
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def served_services(scripted: list[ScriptedServices]) -> AsyncIterator[ScriptedServices]:
+    """The participants on a port of their own."""
+    made = ScriptedServices()
+    scripted.append(made)
+    async with serving(made, lifespan="off") as client:
+        made.url = str(client.base_url).rstrip("/")
+        yield made
 
 
 @pytest.fixture
@@ -159,9 +179,10 @@ def services(served_services: ScriptedServices) -> ScriptedServices:
 
 
 @pytest.fixture(scope="module")
-async def served_food(served_services: ScriptedServices) -> AsyncIterator[ScriptedFood]:
+async def served_food(scripted: list[ScriptedServices]) -> AsyncIterator[ScriptedFood]:
     """Restaurant and delivery on a port of their own."""
     made = ScriptedFood()
+    scripted.append(made)
     async with serving(made, lifespan="off") as client:
         made.url = str(client.base_url).rstrip("/")
         yield made
@@ -214,11 +235,12 @@ def start(
         if not made:
             made.append(await database_for("order"))
         app = application(services, made[0], nats_url, tokens, **changed)
-        with pytest.MonkeyPatch.context() as patch:
-            if not recovery:
-                patch.setattr(SagaRecovery, "run", close_at_the_end)
-            async with (serving if on_port else running)(app) as client:
-                yield Shop(client, app, services, made[0], tokens)
+        async with contextlib.AsyncExitStack() as stack:
+            with pytest.MonkeyPatch.context() as patch:  # of this replica alone: others start later
+                if not recovery:
+                    patch.setattr(SagaRecovery, "run", close_at_the_end)
+                client = await stack.enter_async_context((serving if on_port else running)(app))
+            yield Shop(client, app, services, made[0], tokens)
 
     return run
 

@@ -56,6 +56,10 @@ class ScriptedServices:
         self.batches: list[tuple[str, int]] = []
         self.items: list[tuple[str, Result]] = []
 
+    def hangs_at(self, path: str) -> bool:
+        """Whether the next request at ``path`` is not answered."""
+        return bool(self.faults[path]) and self.faults[path][0] == "hang"
+
     def calls_of(self, path: str) -> int:
         return sum(called == path for called, _ in self.calls)
 

@@ -12,9 +12,6 @@ from services.order.tests.scripted_services import CHARGE, QUOTE, RESERVE, STATE
 from shop.devkit.testing import wait_until
 from shop.kit.ids import new_id
 
-CALL_TIMEOUT_S = 30.0
-"""Gates hold the participants, not time limits."""
-
 
 async def pending(shop: Shop, at: str) -> tuple[str, asyncio.Task[Any]]:
     """An order whose saga waits for an answer at ``at``."""

@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from services.order.tests import conftest
 from services.order.tests.conftest import Shop, Start
 from services.order.tests.scripted_services import CHARGE, QUOTE, RELEASE, RESERVE, VOID, ScriptedServices
 from shop.devkit.testing import wait_until
@@ -19,7 +20,8 @@ from shop.kit.saga.recovery import SagaRecovery
 from shop.kit.saga.runner import LeaseLost, SagaRun
 from shop.order import repository
 
-SHORT_LEASE = {"inline_lease_s": 0.3, "recovery_lease_s": 0.6}
+DYING: dict[str, Any] = {"inline_lease_s": 0.3, "recovery_lease_s": 0.6, "recovery": False}
+"""Of a process whose sagas others soon take over. It does not take over its own: it may be slower than its lease."""
 
 
 class DyingDatabase:
@@ -84,10 +86,10 @@ async def test_an_order_ends_whichever_statement_its_process_dies_at(
 ) -> None:
     for path, scripted in faults.items():
         services.faults[path].extend(scripted)
-    async with start(**SHORT_LEASE) as dying:
+    async with start(**DYING) as dying:
         kill(dying, at, when)
         first = await dying.place("key", coupon="SAVE1", **changed)
-        async with start(**SHORT_LEASE) as shop:
+        async with start() as shop:
             shop.user_id, shop.headers = dying.user_id, dying.headers
             if at == 1:
                 assert (first.status_code, first.json()["code"]) == (503, "database_unavailable")
@@ -110,12 +112,12 @@ async def test_an_order_ends_whichever_statement_its_process_dies_at(
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("at", [1, 2])
 async def test_a_cancellation_ends_whichever_statement_its_process_dies_at(start: Start, at: int, when: str) -> None:
-    async with start(**SHORT_LEASE) as dying:
+    async with start(**DYING) as dying:
         order = (await dying.place(coupon="SAVE1")).json()
         kill(dying, at, when)
         answer = await dying.post(order["id"], "cancel")
         assert answer.status_code in (202, 503)
-        async with start(**SHORT_LEASE) as shop:
+        async with start() as shop:
             if at == 1 and when == "before":
                 assert "cancel_requested_at" not in await shop.order(order["id"])
                 shop.services.assert_reserved_and_charged(await shop.until(order["id"], "confirmed"))
@@ -129,11 +131,11 @@ async def test_a_process_that_vanished_counts_as_having_done_every_step(
     start: Start, services: ScriptedServices
 ) -> None:
     """How far it came is unknown, so all of it is undone when the order is rejected later."""
-    async with start(**SHORT_LEASE) as dying:
+    async with start(**DYING) as dying:
         kill(dying, 2, "before")
         order_id = (await dying.place(coupon="SAVE1")).json()["id"]
     services.faults[RESERVE].append("reject")
-    async with start(**SHORT_LEASE) as shop:
+    async with start() as shop:
         await shop.until(order_id, "rejected")
         services.assert_no_effect_left(order_id)
         assert services.refunded[order_id] == services.captured[order_id]
@@ -278,7 +280,10 @@ async def test_an_order_that_another_worker_confirms_is_confirmed_once(
         assert await shop.events(order["id"]) == ["order.confirmed.v1"]
 
 
-async def test_attempts_are_interrupted_and_released_at_shutdown(start: Start, services: ScriptedServices) -> None:
+async def test_attempts_are_interrupted_and_released_at_shutdown(
+    start: Start, services: ScriptedServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conftest, "CALL_TIMEOUT_S", 2.0)  # the end waits for the call
     async with start() as shop:
         services.gates[CHARGE] = asyncio.Event()
         services.faults[RESERVE].append("503")

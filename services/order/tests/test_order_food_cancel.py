@@ -13,12 +13,9 @@ from services.order.tests.conftest import Shop, Start
 from services.order.tests.food_events import delivery, tell, ticket
 from services.order.tests.scripted_food import ACCEPT, ASSIGN, RESERVE_COURIER, WITHDRAW, ScriptedFood
 from services.order.tests.scripted_services import CHARGE, QUOTE, VOID
-from services.order.tests.test_order_crashes import SHORT_LEASE, kill
+from services.order.tests.test_order_crashes import DYING, kill
 from shop.devkit.testing import wait_until
 from shop.kit.ids import new_id
-
-CALL_TIMEOUT_S = 30.0
-"""Gates hold the participants, not time limits."""
 
 TIP = {"amount": 150, "currency": "EUR"}
 
@@ -159,8 +156,6 @@ async def test_a_cancellation_that_waits_for_the_saga_does_not_hold_the_order(fo
     await food_shop.until(order_id, "cancelled")
 
 
-OUTLASTING_S = 2.0
-"""Of a lease: longer than a slow machine needs for an order. The statements of a second attempt would be counted."""
 CANCELLATION = 3
 """Of the statements of `kill`: the third try to cancel, after the kitchen's answer."""
 
@@ -170,13 +165,13 @@ async def test_a_process_that_dies_after_the_withdrawal_leaves_a_cancelled_order
     start_food: Start, food: ScriptedFood, when: str
 ) -> None:
     """The kitchen's event finishes what the process began."""
-    async with start_food(**SHORT_LEASE | {"inline_lease_s": OUTLASTING_S}) as dying:
+    async with start_food(**DYING) as dying:
         placed = (await dying.place_food(tip=TIP)).json()
         order = await dying.until(placed["id"], "confirmed")
         kill(dying, CANCELLATION, when)
         assert (await dying.post(order["id"], "cancel")).status_code in (202, 503)
         assert food.tickets[order["id"]] == "withdrawn"
-        async with start_food(**SHORT_LEASE) as shop:
+        async with start_food() as shop:
             if when == "before":
                 assert (await shop.order(order["id"]))["state"] == "confirmed"
             await tell(shop, ticket(order["id"], "cancelled", reason="withdrawn"))

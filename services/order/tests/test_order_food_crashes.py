@@ -17,12 +17,10 @@ from services.order.tests.scripted_food import (
     ScriptedFood,
 )
 from services.order.tests.scripted_services import CHARGE, QUOTE, UNQUOTE, VOID, ScriptedServices
-from services.order.tests.test_order_crashes import SHORT_LEASE, kill
+from services.order.tests.test_order_crashes import DYING, kill
 from shop.devkit.testing import wait_until
 
 Faults = dict[str, list[str]]
-
-CALL_TIMEOUT_S = 0.4
 
 DECLINED = {"payment": {"token": "tok_declined"}}
 CASES: list[tuple[str, int, dict[str, Any], Faults]] = [
@@ -58,10 +56,10 @@ async def test_an_order_ends_whichever_statement_its_process_dies_at(
     when: str,
 ) -> None:
     script(services, food, faults)
-    async with start_food(**SHORT_LEASE) as dying:
+    async with start_food(**DYING) as dying:
         kill(dying, at, when)
         first = await dying.place_food("key", coupon="SAVE1", **changed)
-        async with start_food(**SHORT_LEASE) as shop:
+        async with start_food() as shop:
             shop.user_id, shop.headers = dying.user_id, dying.headers
             if at == 1 and when == "before":
                 assert first.status_code == 503
@@ -158,15 +156,15 @@ async def test_an_order_that_is_resumed_after_closing_time_is_given_up(
 async def test_a_cancellation_by_event_ends_whichever_save_its_process_dies_at(
     start_food: Start, services: ScriptedServices, food: ScriptedFood, at: int
 ) -> None:
-    async with start_food(**SHORT_LEASE, recovery=False) as one:
+    async with start_food(**DYING) as one:
         order_id = (await one.place_food(coupon="SAVE1")).json()["id"]
         await tell(one, delivery(order_id, "failed"))
     services.faults[VOID].extend(["503"] * (at - 1))
-    async with start_food(**SHORT_LEASE, recovery=False) as dying:
+    async with start_food(**DYING) as dying:
         kill(dying, 1, "before")
         await dying.service.recovery.claim_once()
         await dying.service.recovery.drain()
-    async with start_food(**SHORT_LEASE) as shop:
+    async with start_food() as shop:
         ended = await shop.until(order_id, "cancelled")
         assert ended["reason"] == "no_courier"
         assert_consistent(services, food, ended)
