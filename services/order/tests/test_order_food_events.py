@@ -13,7 +13,7 @@ import pytest
 from services.order.tests.conftest import Shop, Start
 from services.order.tests.food_events import course, delivery, tell, ticket
 from services.order.tests.scripted_food import ACCEPT, ASSIGN, ScriptedFood
-from services.order.tests.scripted_services import CHARGE
+from services.order.tests.scripted_services import CHARGE, Result
 from shop.contracts.restaurant import MAX_ACCEPTANCE_S
 from shop.devkit.testing import wait_until
 from shop.kit import events
@@ -25,9 +25,6 @@ from shop.order.food_events import BY_RESTAURANT, NO_COURIER, ending
 from shop.order.food_repository import KnownStates
 from shop.order.lifecycle import CANCELLED
 from shop.order.settings import Settings
-
-CALL_TIMEOUT_S = 30.0
-"""Gates hold the participants, not time limits."""
 
 CONFIRMED, FULFILLED, DELIVERED = "order.confirmed.v1", "order.fulfilled.v1", "order.delivered.v1"
 
@@ -244,10 +241,20 @@ async def test_staff_that_refuses_rejects_the_order_without_a_charge(start_food:
         assert (again.status_code, again.json()["code"]) == (409, "refused_by_restaurant")
 
 
-async def test_a_decision_during_an_attempt_wakes_the_saga_after_it(start_food: Start, food: ScriptedFood) -> None:
+async def test_a_decision_during_an_attempt_wakes_the_saga_after_it(
+    start_food: Start, food: ScriptedFood, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The attempt was told that the staff has not decided; its pause would be a minute."""
     food.manual = True
     food.gates[ACCEPT] = asyncio.Event()
+    accept = food.accept
+
+    def undecided_once(item: Result) -> Result:
+        told = accept(item)
+        food.tickets[item["order_id"]] = "accepted"
+        return told
+
+    monkeypatch.setattr(food, "accept", undecided_once)
     async with start_food(retry_first_s=60.0, retry_max_s=60.0) as shop:
         placing = asyncio.create_task(shop.place_food())
         await wait_until(lambda: food.calls_of(ACCEPT), what="the call")
@@ -256,7 +263,6 @@ async def test_a_decision_during_an_attempt_wakes_the_saga_after_it(start_food: 
         assert len(await shop.sql("SELECT FROM food_orders WHERE unsettled")) == 1
         food.gates.pop(ACCEPT).set()
         assert (await placing).status_code == 202
-        food.tickets[order_id] = "accepted"
         await shop.until(order_id, "confirmed")
 
 
