@@ -92,8 +92,6 @@ async def test_a_consumer_that_is_deleted_is_noticed_while_waiting(bus: Bus) -> 
 
 
 async def test_a_request_that_never_arrived_is_followed_by_another(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shop.kit.pull.REQUEST_S", 0.1)
-    monkeypatch.setattr("shop.kit.pull.ANSWER_S", 0.1)
     ask, asked = bus.ask, 0
 
     async def lose_the_first(*consumer: str, events: int, for_s: float) -> None:
@@ -101,11 +99,15 @@ async def test_a_request_that_never_arrived_is_followed_by_another(bus: Bus, mon
         asked += 1
         if asked > 1:
             await ask(*consumer, events=events, for_s=for_s)
+        short.undo()
 
     monkeypatch.setattr(bus, "ask", lose_the_first)
     await publish(bus, b"1")
-    async with Pull(bus, NOUN, DURABLE) as pull:
-        (message,) = await pull.take(WAIT_S)
+    with pytest.MonkeyPatch.context() as short:
+        short.setattr("shop.kit.pull.REQUEST_S", 0.1)
+        short.setattr("shop.kit.pull.ANSWER_S", 0.1)
+        async with Pull(bus, NOUN, DURABLE) as pull:
+            (message,) = await pull.take(WAIT_S)
     assert (message.data, asked) == (b"1", 2)
 
 
