@@ -58,9 +58,9 @@ async def test_no_database_is_unavailable() -> None:
 
 
 async def test_an_exhausted_pool_is_unavailable(database_for: DatabaseFor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shop.kit.db.ACQUIRE_TIMEOUT_S", 0.05)
     database = await Database.connect(await database_for("kit"), pool_size=1, application="test")
     async with database.transaction():
+        monkeypatch.setattr("shop.kit.db.ACQUIRE_TIMEOUT_S", 0.05)
         with pytest.raises(Unavailable):
             async with database.transaction():
                 pass

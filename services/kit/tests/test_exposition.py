@@ -105,10 +105,10 @@ async def test_what_keeps_the_event_loop_is_measured(monkeypatch: pytest.MonkeyP
 
 
 async def test_the_pool_is_measured(database_for: DatabaseFor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shop.kit.db.ACQUIRE_TIMEOUT_S", 0.05)
     database = await Database.connect(await database_for("kit"), pool_size=1, application="kit")
     waits = measured("shop_database_pool_wait_seconds_count") or 0.0
     async with database.session():
+        monkeypatch.setattr("shop.kit.db.ACQUIRE_TIMEOUT_S", 0.05)
         assert measured("shop_database_pool_connections", state="used") == 1
         assert measured("shop_database_pool_connections", state="idle") == 0
         with contextlib.suppress(Unavailable):
