@@ -311,6 +311,7 @@ async def test_the_other_instance_takes_over_and_the_breaker_opens(
 ) -> None:
     server, client = upstream
     both = client_of(f"{address(closed)},{client.pool.instances[0].base_url}")
+    both.pool.instances[0].breaker.reset_s = 600.0
     for _ in range(60):
         await both.post("/echo", json={})
     assert both.pool.instances[0].breaker.state is State.OPEN
