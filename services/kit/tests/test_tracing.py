@@ -15,7 +15,7 @@ from fastapi.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.kit.tests.grpc_service import calling, serving
-from shop.devkit.testing import Tokens, wait_until
+from shop.devkit.testing import WAIT_TIMEOUT_S, Tokens, wait_until
 from shop.kit import spans, telemetry
 from shop.kit.application import NO_FRAMEWORK_TELEMETRY
 from shop.kit.auth import Authenticator
@@ -38,8 +38,9 @@ def one_receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-async def collector(one_receiver: Receiver) -> AsyncIterator[Receiver]:
+async def collector(one_receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Receiver]:
     """What a service exports with everything sampled; tests in this process go on without tracing."""
+    monkeypatch.setattr("shop.kit.span_export.FLUSH_TIMEOUT_S", WAIT_TIMEOUT_S)  # spans that come later are lost
     one_receiver._requests.clear()
     one_receiver.answering.set()
     spans.configure("order", one_receiver.url, 1.0)
