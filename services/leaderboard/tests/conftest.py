@@ -12,11 +12,19 @@ from services.leaderboard.tests.boards_by_hand import NOON, Boards
 from shop.devkit.testing import INTERNAL_TOKEN, DatabaseFor, Running, Tokens
 from shop.kit.app import Context, create_app
 from shop.kit.clock import FixedClock
-from shop.leaderboard import api, consumers, internal
+from shop.leaderboard import api, cache, consumers, internal
 from shop.leaderboard.service import LeaderboardService
 from shop.leaderboard.settings import Settings
 
 Start = Callable[..., contextlib.AbstractAsyncContextManager[Boards]]
+
+PATIENT_S = 10.0
+"""So that a slow reply of Valkey is waited for: boards are not cached for a moment after one that came too late."""
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "TIMEOUT_S", PATIENT_S)
 
 
 @pytest.fixture
