@@ -18,7 +18,7 @@ NEVER_S = 3_600.0
 
 @pytest.fixture
 async def settings(database_for: DatabaseFor, nats_url: str, tokens: Tokens) -> Settings:
-    return Settings(
+    made = Settings(
         database_url=await database_for("delivery"),
         nats_url=nats_url,
         jwks_url=tokens.jwks_url,
@@ -26,6 +26,7 @@ async def settings(database_for: DatabaseFor, nats_url: str, tokens: Tokens) -> 
         sweep_s=NEVER_S,
         stream_poll_s=0.02,
     )
+    return made.model_copy(update={"flush_s": NEVER_S})
 
 
 @pytest.fixture

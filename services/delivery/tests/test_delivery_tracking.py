@@ -234,6 +234,16 @@ async def test_replicas_do_not_put_older_fixes_back(
     assert await service.database.fetchval("SELECT lat FROM courier_positions") == corner(5).lat
 
 
+async def test_positions_are_stored_in_time(
+    settings: Settings, service: RunningService, rider: Rider, running: Running
+) -> None:
+    service.clock.advance(10)
+    async with running(delivery_app(settings.model_copy(update={"flush_s": 0.01}), service.clock)) as client:
+        body = {"lat": 51.9, "lon": -0.2, "at": service.clock.now().isoformat()}
+        await client.post("/api/v1/couriers/me/positions", json=body, headers=rider.headers)
+        await wait_until(lambda: service.database.fetchval("SELECT lat = 51.9 FROM courier_positions"))
+
+
 async def test_a_fix_of_the_future_counts_as_one_of_now(service: RunningService, rider: Rider) -> None:
     service.clock.advance(10)
     await rider.at(corner(3), seconds=86_400)
