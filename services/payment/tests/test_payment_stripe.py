@@ -28,7 +28,8 @@ from shop.payment.stripe_provider import KEY_LIFETIME, StripeProvider
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 PATIENT_S = 30.0
-IMPATIENT_S = 0.1
+IMPATIENT_S = 1.0
+"""Of a call that will not be answered. It has to have arrived by then."""
 
 # Stripe's library passes its form as text, which httpx would rather have by another name.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
