@@ -93,18 +93,31 @@ def _sizes(most: int) -> Callable[[str], tuple[int, ...]]:
 class Subject:
     """A shop that grows, and customers who buy in it."""
 
-    def __init__(self, local: LocalShop, shop: Shop, crowd: Crowd, admin: str, product_ids: Sequence[str]) -> None:
+    def __init__(self, local: LocalShop, shop: Shop) -> None:
         self.local = local
         self.shop = shop
-        self.crowd = crowd
-        self.admin = admin
-        self.product_ids = product_ids
+        self.product_ids: list[str] = []
+
+    async def prepare(self) -> None:
+        """Customers, and enough pieces of each product."""
+        await self.sign_in()
+        products = await self.shop.products(200)
+        await self.shop.restock(self.admin, products, PIECES)
+        self.product_ids[:] = [product["id"] for product in products]
+
+    async def sign_in(self) -> None:
+        """With new tokens: the shop may grow for longer than they are valid."""
+        tokens = await self.shop.sign_up_many(CUSTOMERS)
+        self.crowd = Crowd.of(self.shop, tokens, self.product_ids, seed=1)
+        self.admin = await self.shop.token(*self.local.admin_login())
 
     async def orders_at(self, rate: float = RATE_PER_S) -> Json:
         """Latency, processor time and time in PostgreSQL of an order."""
         await measure(self.local, self.crowd, Plan("warm-up", rate, 0.0, WARM_UP_S, seed=1))
         before = await self._sql_times()
         found = await measure(self.local, self.crowd, Plan("orders", rate, 0.0, SECONDS, seed=2))
+        if not found.finished:
+            raise SystemExit(f"no order was accepted: {found.orders.errors}")
         spent = {name: ms - before.get(name, 0.0) for name, ms in (await self._sql_times()).items()}
         dearest = sorted(spent, key=lambda name: -spent[name])[:DEAREST]
         return {
@@ -211,12 +224,9 @@ async def growing(folder: Path, replicas: Sequence[str] = ()) -> AsyncIterator[S
         local = start(Path(made) / "shop", free_port(), replicas)
         shop = Shop.at(local.status()["url"])
         try:
-            tokens = await shop.sign_up_many(CUSTOMERS)
-            admin = await shop.token(*local.admin_login())
-            products = await shop.products(200)
-            await shop.restock(admin, products, PIECES)
-            ids = [product["id"] for product in products]
-            yield Subject(local, shop, Crowd.of(shop, tokens, ids, seed=1), admin, ids)
+            subject = Subject(local, shop)
+            await subject.prepare()
+            yield subject
         finally:
             await shop.close()
             local.down()
@@ -233,6 +243,7 @@ async def of_orders(options: argparse.Namespace) -> list[Json]:
             await growth_fill.add_orders(subject.local, templates, stored + 1, size)
             stored = size
             filled_s = round(time.perf_counter() - began, 1)
+            await subject.sign_in()
             found.append({"orders": size, "filled_s": filled_s, **await _with_orders(subject)})
             say(json.dumps(found[-1]))
             if size == options.orders[0] and not (audit := subject.local.audit())["ok"]:
@@ -272,6 +283,7 @@ async def of_products(options: argparse.Namespace) -> list[Json]:
         for size in options.products:
             await growth_fill.add_products(subject.local, stored + 1, size)
             stored = size
+            await subject.sign_in()
             found.append({"products": size, **await _with_products(subject)})
             say(json.dumps(found[-1]))
     return found
