@@ -1,7 +1,7 @@
 """How the cost of orders and reads grows with stored orders, products, processor cores and processes of a service.
 
     python -m tests.load.growth --what orders                      10,000, 100,000 and 1,000,000 stored orders
-    python -m tests.load.growth --what orders --orders 1e7         ten million at once: 44 GB free, half an hour
+    python -m tests.load.growth --what orders --orders 1e7         ten million at once: 44 GB free, a quarter of an hour
     python -m tests.load.growth --what products,cores,replicas
     python -m tests.load.growth --draw docs/growth.json            draws the pictures of a result again
 

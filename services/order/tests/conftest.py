@@ -161,13 +161,18 @@ def scripted() -> Iterator[list[ScriptedServices]]:
         yield made
 
 
-@pytest.fixture(scope="module")
-async def served_services(scripted: list[ScriptedServices]) -> AsyncIterator[ScriptedServices]:
-    """The participants on a port of their own."""
-    made = ScriptedServices()
+@contextlib.asynccontextmanager
+async def on_a_port[P: ScriptedServices](made: P, scripted: list[ScriptedServices]) -> AsyncIterator[P]:
     scripted.append(made)
     async with serving(made, lifespan="off") as client:
         made.url = str(client.base_url).rstrip("/")
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def served_services(scripted: list[ScriptedServices]) -> AsyncIterator[ScriptedServices]:
+    """The participants on a port of their own."""
+    async with on_a_port(ScriptedServices(), scripted) as made:
         yield made
 
 
@@ -181,10 +186,7 @@ def services(served_services: ScriptedServices) -> ScriptedServices:
 @pytest.fixture(scope="module")
 async def served_food(scripted: list[ScriptedServices]) -> AsyncIterator[ScriptedFood]:
     """Restaurant and delivery on a port of their own."""
-    made = ScriptedFood()
-    scripted.append(made)
-    async with serving(made, lifespan="off") as client:
-        made.url = str(client.base_url).rstrip("/")
+    async with on_a_port(ScriptedFood(), scripted) as made:
         yield made
 
 
