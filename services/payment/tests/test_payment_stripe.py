@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -351,3 +353,9 @@ def test_stripe_needs_a_key() -> None:
 
 def test_the_smallest_charge_is_the_providers(stripe: Stripe) -> None:
     assert [stripe.provider.minimum(currency) for currency in ("EUR", "HUF", "ISK")] == [50, 17_500, 0]
+
+
+def test_stripes_library_is_loaded_only_where_it_is_used() -> None:
+    program = "import sys, shop.payment.main; print(sorted(name for name in sys.modules if name.startswith('stripe')))"
+    loaded = subprocess.check_output([sys.executable, "-c", program], text=True, timeout=PATIENT_S)
+    assert loaded.strip() == "[]"

@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from shop.contracts.store import StoreSettings
 from shop.kit.settings import ServiceSettings
-from shop.payment.stripe_provider import API_BASE
 
+STRIPE_API_BASE = "https://api.stripe.com"
 MAX_BATCH_BYTES = 262_144
 """A batch of 256 charges with their traces; the gateway keeps customers' bodies far smaller."""
 
@@ -23,7 +23,7 @@ class Settings(ServiceSettings):
     store: StoreSettings = StoreSettings()
     payment_provider: Literal["simulator", "stripe"] = "simulator"
     stripe_api_key: str = Field(default="", repr=False)
-    stripe_api_base: str = API_BASE
+    stripe_api_base: str = STRIPE_API_BASE
     simulator_answer_delay_s: float = Field(default=0.0, ge=0, le=30)
 
     @model_validator(mode="after")

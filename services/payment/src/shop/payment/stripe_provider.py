@@ -16,6 +16,7 @@ import stripe
 
 from shop.kit.clock import Clock
 from shop.payment.provider import REFUSED, Charge, ChargeOutcome, Repayment, RepaymentOutcome
+from shop.payment.settings import STRIPE_API_BASE
 from shop.payment.stripe_amounts import (
     BELOW_MINIMUM,
     MINIMUMS,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-API_BASE = "https://api.stripe.com"
 CALL_TIMEOUT_S = 1.5
 """For a call as a whole; shorter than the order's timeout, so that the order gets `pending` instead of none."""
 TRANSPORT_TIMEOUT_S = 30.0
@@ -58,7 +58,7 @@ class StripeProvider:
     parallel_batches = PARALLEL_BATCHES
 
     def __init__(
-        self, api_key: str, *, api_base: str = API_BASE, clock: Clock, timeout_s: float = CALL_TIMEOUT_S
+        self, api_key: str, *, api_base: str = STRIPE_API_BASE, clock: Clock, timeout_s: float = CALL_TIMEOUT_S
     ) -> None:
         stripe.enable_telemetry = False
         self._http = stripe.HTTPXClient(timeout=TRANSPORT_TIMEOUT_S)
