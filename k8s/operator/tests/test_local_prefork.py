@@ -77,7 +77,7 @@ from shop.operator.local.prefork_client import PreforkServer, forked_server
 
 not_for_forks = os.pipe()
 process = forked_server().__enter__()
-server = PreforkServer(Path("prefork.log"), ["ends"], process)
+server = PreforkServer(Path("prefork.log"), ["ends"], process, country="DE", language="de")
 server.start()
 server.wait_ready()
 request = {"module": "ends", "env": dict(os.environ), "log": "ends.log", "cwd": os.getcwd(), "name": "ends"}
@@ -92,6 +92,12 @@ ENDS = """
 import atexit, os, sys
 
 def main():
+    from shop.kit.formatting import formats
+
+    read = []
+    sys.addaudithook(lambda event, of: read.append(of[0]) if event == "open" and str(of[0]).endswith(".dat") else None)
+    formats("DE", "de").money(1, "EUR")
+    print("reads locales", len(read))
     atexit.register(print, "at the end")
     open_files = [os.path.realpath(f"/proc/self/fd/{each}") for each in os.listdir("/proc/self/fd") if int(each) > 2]
     print("inherits", sum("pipe" in each for each in open_files))
@@ -205,7 +211,7 @@ async def test_a_fork_of_the_supervisor_shares_its_memory_and_ends_with_it(tmp_p
     assert codes == "0 7 1 1"
     assert int(own_percent) < MOST_OF_ITS_OWN_PERCENT
     log = (tmp_path / "ends.log").read_text(encoding="utf-8")
-    assert log.count("at the end") == log.count("inherits 0") == 4
+    assert log.count("at the end") == log.count("inherits 0") == log.count("reads locales 0") == 4
     assert "ValueError: on purpose" in log
     assert "a reason" in log
     await wait_until(lambda: has_ended(int(pid)), 10, "the end of the server")

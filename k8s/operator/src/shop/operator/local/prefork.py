@@ -3,7 +3,8 @@
 Run as a fork of the supervisor, or as `python -m shop.operator.local.prefork`. Eight interpreters that each import the
 same hundred megabytes of libraries cost seconds and memory. Here they are imported once, while the stores start, and
 the pages are shared: what each use of an object would write, its count of references, stays as it is.
-It reads JSON lines: first `{"modules": [...], "log"}`, with further modules to import; then for each fork
+It reads JSON lines: first `{"modules": [...], "locale": [...], "log"}`, with further modules to import and the country
+and language that pages and mails are written for; then for each fork
 `{"module", "arguments", "name", "env", "log", "cwd", "parent"}`, which is answered with `{"pid": ...}`.
 A fork becomes a direct child of `parent`, which must be a child subreaper, and dies with it (Linux).
 
@@ -114,8 +115,17 @@ def _load(request: dict[str, Any]) -> None:
     for module in (*PRELOADED, *request["modules"]):
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
+    _load_locale(*request["locale"])
     share_with_forks()
     _answer({"ready": True})
+
+
+def _load_locale(country: str, language: str) -> None:
+    """A locale's data takes 4 MiB; a service says better what is wrong with it."""
+    from shop.kit.formatting import formats
+
+    with contextlib.suppress(ValueError):
+        formats(country, language)
 
 
 def _answer(document: dict[str, Any]) -> None:

@@ -68,10 +68,17 @@ class PreforkServer:
         modules: Sequence[str] = (),
         process: subprocess.Popen[bytes] | None = None,
         program: Sequence[str] = PROGRAM,
+        *,
+        country: str = "",
+        language: str = "",
     ) -> None:
-        """``modules`` are loaded besides; ``process`` is that of `forked_server`, instead of which ``program`` runs."""
+        """``modules`` are loaded besides, and how amounts and times are written in ``language`` as in ``country``.
+
+        ``process`` is that of `forked_server`, instead of which ``program`` runs.
+        """
         self._log = log
         self._modules = list(modules)
+        self._locale = [country, language]
         self._program = program
         self._lock = threading.Lock()
         self._process = process
@@ -87,7 +94,7 @@ class PreforkServer:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         if self._process is None:
             self._process = launch(list(self._program), log=self._log, piped=True)
-        self._request({"modules": self._modules, "log": str(self._log)})
+        self._request({"modules": self._modules, "locale": self._locale, "log": str(self._log)})
 
     @property
     def pid(self) -> int | None:

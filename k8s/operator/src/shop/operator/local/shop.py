@@ -80,13 +80,17 @@ class LocalShop:
         self._changed = asyncio.Event()
         self._stop = asyncio.Event()
         self._supervisor = Supervisor(say, self._on_change, self.data.command("down --delete-data"))
-        log, modules = self.data.logs / "prefork.log", control_room.preloaded(options.shop)
-        self._prefork = PreforkServer(log, modules, server) if PreforkServer.supported() else None
+        self._prefork = self._prefork_server(server) if PreforkServer.supported() else None
         self._preparation = Preparation(self.data, self._prefork, self._on_change)
         self._stores = assembly.Stores(self.data)
         self._changing = asyncio.Lock()
         self._control: dict[str, Any] = {}
         self._processes: ServiceProcesses | None = None
+
+    def _prefork_server(self, process: subprocess.Popen[bytes] | None) -> PreforkServer:
+        shop = self.options.shop
+        log, modules, store = self.data.logs / "prefork.log", control_room.preloaded(shop), shop.spec.store
+        return PreforkServer(log, modules, process, country=store.country, language=store.language or "")
 
     @property
     def url(self) -> str:
