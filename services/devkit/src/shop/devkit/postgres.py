@@ -41,6 +41,9 @@ POSTGRES_SETTINGS: Mapping[str, str] = {
     "checkpoint_timeout": "10min",
     "checkpoint_completion_target": "0.9",
     "autovacuum_naptime": "15s",
+    # A worker that analyses tables of a few hundred rows after each burst takes more than it saves.
+    "autovacuum_vacuum_threshold": "250",
+    "autovacuum_analyze_threshold": "250",
     "autovacuum_vacuum_cost_delay": "1ms",
     "log_min_messages": "warning",
     "log_line_prefix": "%m [%p] %d ",

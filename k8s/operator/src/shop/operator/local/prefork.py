@@ -41,6 +41,7 @@ PRELOADED = (
     "shop.contracts.calls",
     "shop.contracts.delivery",
     "shop.contracts.events",
+    "shop.contracts.pricing",
     "shop.contracts.product",
     "shop.contracts.restaurant",
     "shop.contracts.store",
