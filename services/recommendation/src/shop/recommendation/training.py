@@ -10,28 +10,22 @@ and an order of more than MAX_PRODUCTS_PER_ORDER adds nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shop.recommendation.model import MAX_HISTORY_PRODUCTS, Floats, Model, Neighbours, Positions, Rules
+from shop.recommendation.product_sums import ProductSums
 from shop.recommendation.purchases import STEPS, Bought, Purchases, canonical, check, decay, newest, only_newest, steps
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 
 MAX_NEIGHBOURS = 200
 MAX_PAIRS = 200
 MAX_PRODUCTS_PER_CUSTOMER = 200
 MAX_ORDERS_PER_CUSTOMER = 20
 MAX_PRODUCTS_PER_ORDER = 50
-MAX_BLOCK_CELLS = 4_000_000
-"""Of the products-by-products matrix, this many cells at most exist at once: 48 MB when all of them are filled."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +62,7 @@ def train(purchases: Purchases, product_ids: Sequence[UUID], now: float, tuning:
     by_order, strongest, pair_count = _by_order(orders, popularity, now, tuning)
     return Model(
         trained_at=now,
-        order_count=len(np.unique(purchases.orders)),
+        order_count=len(orders.sizes),
         pair_count=pair_count,
         rules=Rules(tuning.popular_share, tuning.similar_popularity),
         product_ids=ids,
@@ -105,9 +99,9 @@ def _history_weights(tuning: Tuning) -> Floats:
 def _by_customer(bought: Bought, popularity: Floats, now: float, tuning: Tuning) -> Neighbours:
     weights = decay(bought, now, tuning.customer_half_life_days)
     weights = steps(weights * bought.sizes[bought.groups] ** (-tuning.customer_exponent / 2))
-    weighted = bought.matrix(weights, len(popularity))
-    found = _Found(_totals(weighted, weighted), popularity, tuning.shrinkage)
-    for position, products, together in _rows_of_product(weighted, weighted):
+    shared = ProductSums(bought, len(popularity))
+    found = _Found(shared.totals(weights, weights), popularity, tuning.shrinkage)
+    for position, products, together in shared.rows(weights, weights):
         found.add(position, products, together)
     return found.neighbours()
 
@@ -118,19 +112,13 @@ def _by_order(bought: Bought, popularity: Floats, now: float, tuning: Tuning) ->
     weights = steps(weights / np.maximum(bought.sizes[bought.groups] - 1, 1))
     small = bought.sizes[bought.groups] <= MAX_PRODUCTS_PER_ORDER
     bought, weights = bought.kept(small), weights[small]
-    given, weighted = bought.matrix(np.ones(len(weights)), len(popularity)), bought.matrix(weights, len(popularity))
-    found, pairs = _Found(_totals(given, weighted), popularity, tuning.order_shrinkage), _Pairs()
-    rows = zip(_rows_of_product(given, weighted), _rows_of_product(given, given), strict=True)
+    once, shared = np.ones(len(weights)), ProductSums(bought, len(popularity))
+    found, pairs = _Found(shared.totals(once, weights), popularity, tuning.order_shrinkage), _Pairs()
+    rows = zip(shared.rows(once, weights), shared.rows(once, once), strict=True)
     for (position, products, together), (_, others, orders) in rows:
         found.add(position, products, together)
         pairs.add(position, others, orders)
     return found.neighbours(), pairs.strongest(), pairs.count
-
-
-def _totals(given: csr_array[np.float64], then: csr_array[np.float64]) -> Floats:
-    """The sums of the rows of given.T @ then without its diagonal."""
-    totals: Floats = given.T @ then.sum(axis=1) - (given * then).sum(axis=0)
-    return totals
 
 
 def _share_of_customer(orders: Bought) -> Floats:
@@ -138,21 +126,6 @@ def _share_of_customer(orders: Bought) -> Floats:
     users = orders.users[np.cumsum(orders.sizes) - 1]
     _, customer, counts = np.unique(users, return_inverse=True, return_counts=True)
     return np.minimum(1.0, MAX_ORDERS_PER_CUSTOMER / np.maximum(counts, 1))[customer]
-
-
-def _rows_of_product(
-    given: csr_array[np.float64], then: csr_array[np.float64]
-) -> Iterator[tuple[int, Positions, Floats]]:
-    """The rows of given.T @ then without its diagonal, block by block: position, the products and the sums."""
-    product_count = given.shape[1]
-    step = max(1, MAX_BLOCK_CELLS // max(product_count, 1))
-    by_product = given.T.tocsr()
-    for first in range(0, product_count, step):
-        block = by_product[first : first + step] @ then
-        for row, (start, end) in enumerate(pairwise(block.indptr.tolist())):
-            products, sums = block.indices[start:end], block.data[start:end]
-            others = products != first + row
-            yield first + row, products[others], sums[others]
 
 
 class _Found:
