@@ -24,6 +24,8 @@ CUSTOMERS_AND_ORDERS = """
 """
 DELETED_CUSTOMERS = DeletedUsers("deleted_customers")
 NOT_DELETED = f"NOT {DELETED_CUSTOMERS.holds('input.user_id')}"
+# FULL JOIN finds what JOIN would, because each side has all that the other one has, and it reads each side once. With
+# JOIN the planner expects one row and takes nested loops: 130,000 instead of 6,000 pages for 100 orders.
 ADD = f"""
 WITH input AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::uuid[])
@@ -41,12 +43,13 @@ WITH input AS (
     UNION ALL SELECT number, product_id FROM products WHERE product_id IN (SELECT product_id FROM counted)
 ), new_orders AS (
     INSERT INTO orders (order_id, customer)
-    SELECT DISTINCT order_id, buyers.number FROM counted JOIN buyers USING (user_id)
+    SELECT DISTINCT order_id, buyers.number FROM counted FULL JOIN buyers USING (user_id)
     RETURNING number, order_id
 )
 INSERT INTO purchases (order_number, product, customer, ordered_at)
 SELECT DISTINCT new_orders.number, bought.number, buyers.number, ordered_at
-FROM counted JOIN new_orders USING (order_id) JOIN bought USING (product_id) JOIN buyers USING (user_id)"""  # noqa: S608 - constants
+FROM counted FULL JOIN new_orders USING (order_id) FULL JOIN bought USING (product_id) FULL JOIN buyers USING (user_id)
+"""  # noqa: S608 - constants
 CANCEL = f"""
 WITH input AS (
     SELECT DISTINCT * FROM unnest($1::uuid[], $2::uuid[]) AS ended (order_id, user_id)
@@ -55,7 +58,7 @@ WITH input AS (
 {CUSTOMERS_AND_ORDERS}
 ), cancelled AS (
     INSERT INTO orders (order_id, customer, cancelled_at)
-    SELECT order_id, buyers.number, $3 FROM counted JOIN buyers USING (user_id)
+    SELECT order_id, buyers.number, $3 FROM counted FULL JOIN buyers USING (user_id)
     ON CONFLICT (order_id) DO UPDATE SET cancelled_at = excluded.cancelled_at WHERE orders.cancelled_at IS NULL
     RETURNING number
 )
