@@ -11,7 +11,6 @@ It loads only shops on localhost, for at most ten minutes a run.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import platform
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import uvloop
 
 from shop.devkit.embedded import free_port
 from tests.load import floor, open_loop, report, search, speed
@@ -208,7 +208,7 @@ def main() -> int:
     """1 when the audit found a violation, 2 when the shop could not be loaded."""
     options = arguments()
     try:
-        result = asyncio.run(run(options))
+        result = uvloop.run(run(options))
     except (ShopctlFailed, ShopError, ProfileRefused) as error:
         say(str(error))
         return 2

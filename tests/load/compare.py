@@ -22,6 +22,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from shop.devkit.embedded import free_port
 from tests.load import compare_picture, compare_summary, counters, revisions, search, speed
 from tests.load.bench import BUILD, MAX_CUSTOMERS, MAX_PRODUCTS, PIECES_PER_PRODUCT, machine, say, within
@@ -200,7 +202,7 @@ def main() -> int:
     file = BUILD / f"compare-{options.base.replace('/', '-')}.json"
     found: Json = {"machine": machine(), "options": {**vars(options)}, "runs": []}
     try:
-        asyncio.run(compare(options, found, file))
+        uvloop.run(compare(options, found, file))
     except (RevisionFailed, ShopctlFailed, ShopError) as error:
         say(str(error))
         return 2

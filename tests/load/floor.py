@@ -20,7 +20,8 @@ import asyncpg
 from shop.devkit import embedded
 from shop.devkit.processes import package_file
 from shop.devkit.testing import wait_until
-from tests.load import open_loop
+from tests.load import open_loop, raw_client
+from tests.load.kept_connections import Connections
 
 CLIENTS = 16
 THREADS = 2
@@ -30,6 +31,7 @@ START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 10.0
 KEEP_ALIVE_S = 300
 PGBENCH_GRACE_S = 30.0
+PRODUCT, READ_TIMEOUT_S = "/products/7", 20.0
 TRANSACTIONS_PER_SECOND = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
 
 SCHEMA = f"""
@@ -108,15 +110,16 @@ async def _bare_reads(url: str, seconds: float) -> float:
     async with aiohttp.ClientSession() as session:
         port = embedded.free_port()
         with process(uvicorn("tests.load.bare:app", port), {"BARE_DATABASE_URL": url}):
-            address = f"http://127.0.0.1:{port}/products/7"
+            address = f"http://127.0.0.1:{port}{PRODUCT}"
+            connections, request = Connections(READ_TIMEOUT_S), raw_client.request(PRODUCT)
 
             async def read() -> bool:
-                async with session.get(address) as response:
-                    await response.read()
-                    return response.status == 200
+                return (await connections.ask(("127.0.0.1", port), request)).status == 200
 
             await wait_until(lambda: answers(session, address), START_TIMEOUT_S, "the bare application's start")
-            return await open_loop.closed_loop(read, workers=READERS, seconds=seconds)
+            found = await open_loop.closed_loop(read, workers=READERS, seconds=seconds)
+            connections.close()
+            return found
 
 
 async def answers(session: aiohttp.ClientSession, address: str) -> bool:

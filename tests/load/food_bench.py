@@ -16,7 +16,6 @@ import random
 import sys
 import tempfile
 import time
-import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -34,7 +33,7 @@ from tests.load.bench import PIECES_PER_PRODUCT, machine, say
 from tests.load.local_shop import LocalShop, ShopctlFailed, start
 from tests.load.measure import CLOCK_SLACK, cpu_differences, settle
 from tests.load.open_loop import Outcome
-from tests.load.shoppers import ACCEPTED, Crowd, Shop, ShopError, outcome_of
+from tests.load.shoppers import Crowd, Shop, ShopError
 
 BOUND_S = 200.0
 """Of the load; starting and ending the shop take some seconds more."""
@@ -78,9 +77,7 @@ class Eaters:
         self._number += 1
         body = meal(self._random.choice(self._kitchens), self._number)
         token = self._tokens[self._number % len(self._tokens)]
-        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": str(uuid.uuid4())}
-        async with self._shop.session.post(f"{self._shop.url}/api/v1/orders", json=body, headers=headers) as response:
-            return await outcome_of(response, ACCEPTED)
+        return await self._shop.order(token, json.dumps(body))
 
 
 async def measured(

@@ -22,6 +22,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import uvloop
+
 from shop.devkit.embedded import free_port
 from tests.load import open_loop, search
 from tests.load.bench import MAX_CUSTOMERS, PIECES_PER_PRODUCT, machine, say, within
@@ -249,7 +251,7 @@ def main() -> int:
     """1 when an expectation was not met, 2 when the shop could not be loaded."""
     options = arguments()
     try:
-        found = asyncio.run(bench(options))
+        found = uvloop.run(bench(options))
     except (ShopctlFailed, ShopError) as error:
         say(str(error))
         return 2

@@ -11,20 +11,27 @@ import secrets
 import socket
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from json import dumps
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
 
+from tests.load.kept_connections import Connections, Place, RequestFailed
 from tests.load.open_loop import Outcome
 
 REQUEST_TIMEOUT_S = 20.0
 SIGN_UPS_AT_ONCE = 4
 PAGE_SIZE = 100
 ACCEPTED = frozenset({201, 202})
+GOOD_READ = frozenset({200})
 ADDRESS = {"name": "Ada Buyer", "street": "1 Load Lane", "city": "Berlin", "postal_code": "10115", "country": "DE"}
 CARD = "tok_visa"
+WHERE_AND_HOW = dumps({"address": ADDRESS, "payment": {"token": CARD}})[1:]
+"""What the bodies of all orders end with."""
+ACCEPTS = "Accept: */*\r\nAccept-Encoding: gzip, deflate\r\nUser-Agent: tests.load\r\n"
 PROBLEM_CODE = re.compile(rb'"code": ?"([a-z0-9_]+)"')
 RETRY_AFTER = ", Retry-After "
 Json = dict[str, Any]
@@ -55,10 +62,14 @@ class ShopError(RuntimeError):
 
 @dataclass(frozen=True)
 class Shop:
-    """The public API of the shop at ``url``; ``session`` keeps connections open."""
+    """The public API of the shop at ``url``; ``session`` keeps connections open.
+
+    The two kinds of requests that are measured, `order` and `read`, are sent by ``lean`` instead.
+    """
 
     url: str
     session: aiohttp.ClientSession
+    lean: Connections = field(default_factory=lambda: Connections(REQUEST_TIMEOUT_S))
 
     @classmethod
     def at(cls, url: str) -> Self:
@@ -112,8 +123,45 @@ class Shop:
         for product in products:
             await self.call("POST", f"/products/{product['id']}/stock", admin, json={"delta": pieces})
 
+    async def order(self, token: str, body: str) -> Outcome:
+        """Place an order with a key of its own; ``body`` is JSON in ASCII."""
+        request = (
+            f"{self._order_head}{token}\r\nIdempotency-Key: {uuid.uuid4()}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+        )
+        return await self._ask(request, ACCEPTED)
+
+    async def read(self, product_id: str) -> Outcome:
+        """One product page's data."""
+        return await self._ask(f"GET /api/v1/products/{product_id}{self._read_rest}", GOOD_READ, repeatable=True)
+
     async def close(self) -> None:
+        self.lean.close()
         await self.session.close()
+
+    async def _ask(self, request: str, good: frozenset[int], *, repeatable: bool = False) -> Outcome:
+        try:
+            status, body, retry_after = await self.lean.ask(self._place, request.encode(), repeatable=repeatable)
+        except RequestFailed as failed:
+            return Outcome(False, str(failed))
+        except TimeoutError:
+            return Outcome(False, TimeoutError.__name__)
+        return _named(status, body, retry_after.decode("latin-1"), good)
+
+    @cached_property
+    def _place(self) -> Place:
+        parts = urlsplit(self.url)
+        return parts.hostname or "", parts.port or 80
+
+    @cached_property
+    def _read_rest(self) -> str:
+        return f" HTTP/1.1\r\nHost: {urlsplit(self.url).netloc}\r\n{ACCEPTS}\r\n"
+
+    @cached_property
+    def _order_head(self) -> str:
+        return (
+            f"POST /api/v1/orders HTTP/1.1\r\nHost: {urlsplit(self.url).netloc}\r\n{ACCEPTS}"
+            "Content-Type: application/json\r\nAuthorization: Bearer "
+        )
 
 
 @dataclass(frozen=True)
@@ -139,40 +187,32 @@ class Crowd:
 
     async def send(self, kind: str) -> Outcome:
         """Do what an arrival of ``kind`` ("order" or "browse") does."""
-        try:
-            return await (self.buy() if kind == "order" else self.browse())
-        except (aiohttp.ClientError, TimeoutError) as error:
-            return Outcome(False, type(error).__name__)
+        return await (self.buy() if kind == "order" else self.browse())
 
     async def buy(self) -> Outcome:
         """One order of one or two different books."""
         wanted = self.chance.sample(self.product_ids, min(len(self.product_ids), self.chance.randint(1, 2)))
-        body = {
-            "items": [{"product_id": product_id, "quantity": 1} for product_id in wanted],
-            "address": ADDRESS,
-            "payment": {"token": CARD},
-        }
-        headers = {"Authorization": f"Bearer {next(self.tokens)}", "Idempotency-Key": str(uuid.uuid4())}
-        url = f"{self.shop.url}/api/v1/orders"
-        async with self.shop.session.post(url, json=body, headers=headers) as response:
-            return await outcome_of(response, ACCEPTED)
+        items = ", ".join(f'{{"product_id": "{product_id}", "quantity": 1}}' for product_id in wanted)
+        return await self.shop.order(next(self.tokens), f'{{"items": [{items}], {WHERE_AND_HOW}')
 
     async def browse(self) -> Outcome:
         """One product page's data."""
-        url = f"{self.shop.url}/api/v1/products/{self.chance.choice(self.product_ids)}"
-        async with self.shop.session.get(url) as response:
-            return await outcome_of(response, frozenset({200}))
+        return await self.shop.read(self.chance.choice(self.product_ids))
 
     async def read_one(self) -> bool:
         return (await self.browse()).ok
 
 
 async def outcome_of(response: aiohttp.ClientResponse, good: frozenset[int]) -> Outcome:
+    """Of an answer that aiohttp has received."""
+    return _named(response.status, await response.read(), response.headers.get("Retry-After", ""), good)
+
+
+def _named(status: int, body: bytes, retry_after: str, good: frozenset[int]) -> Outcome:
     """Not good is named by its status and the problem's code, with Retry-After where the answer has one."""
-    body = await response.read()
-    if response.status in good:
-        return Outcome(True, str(response.status))
+    if status in good:
+        return Outcome(True, str(status))
     code = PROBLEM_CODE.search(body)
     reason = code[1] if code else body[:160]
-    wait = f"{RETRY_AFTER}{response.headers['Retry-After']}" if "Retry-After" in response.headers else ""
-    return Outcome(False, f"{response.status} {reason.decode(errors='replace')}{wait}")
+    wait = f"{RETRY_AFTER}{retry_after}" if retry_after else ""
+    return Outcome(False, f"{status} {reason.decode(errors='replace')}{wait}")

@@ -1,0 +1,182 @@
+"""An HTTP/1.1 client that costs the load generator a fraction of a general one's processor time.
+
+It sends requests as the bytes that they are and reads of an answer what a measurement needs. Connections are kept: one
+for each request under way, the one that has rested longest first, a new one when none is free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import httptools
+
+CLOSED, BROKEN_OFF = "ServerDisconnectedError", "ClientPayloadError"
+MALFORMED, NOT_CONNECTED = "ClientResponseError", "ClientConnectorError"
+"""What went wrong, by the names that aiohttp has for it: results with either client can be compared."""
+KEPT_S = 60.0
+Place = tuple[str, int]
+"""Host and port."""
+
+
+class RequestFailed(Exception):
+    """No whole answer came; the message is one of the names above."""
+
+
+class Answer(NamedTuple):
+    """``retry_after`` is empty where the header is missing."""
+
+    status: int
+    body: bytes
+    retry_after: bytes
+
+
+class _Connection(asyncio.Protocol):
+    """One request at a time. httptools calls the methods that begin with on_."""
+
+    def __init__(self, resting: deque[_Connection]) -> None:
+        self._resting = resting
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._answer: asyncio.Future[Answer] | None = None
+        self._begun = self._length_known = False
+        self._parts: list[bytes] = []
+        self._retry_after = b""
+        self.rests_since_s = 0.0
+
+    async def ask(self, request: bytes) -> Answer:
+        """RequestFailed without a whole answer; the connection is of no use then, nor after a cancellation."""
+        if self._transport is None:
+            raise RequestFailed(CLOSED)
+        self._answer = asyncio.get_running_loop().create_future()
+        self._begun, self._length_known, self._parts, self._retry_after = False, False, [], b""
+        self._transport.write(request)
+        try:
+            return await self._answer
+        except BaseException:
+            self.abort()
+            raise
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._fail(MALFORMED)
+            self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if not self._begun:
+            self._fail(CLOSED)
+        elif self._length_known or exc is not None:
+            self._fail(BROKEN_OFF)
+        else:
+            self._finish()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        lowered = name.lower()
+        if lowered == b"retry-after":
+            self._retry_after = value
+        elif lowered in {b"content-length", b"transfer-encoding"}:
+            self._length_known = True
+
+    def on_headers_complete(self) -> None:
+        self._begun = True
+
+    def on_body(self, body: bytes) -> None:
+        self._parts.append(body)
+
+    def on_message_begin(self) -> None:
+        if self._answer is None or self._answer.done():
+            self.abort()
+
+    def on_message_complete(self) -> None:
+        self._finish()
+        if self._transport is not None and self._parser.should_keep_alive():
+            self.rests_since_s = time.monotonic()
+            self._resting.append(self)
+        else:
+            self.abort()
+
+    def _finish(self) -> None:
+        if self._answer is not None and not self._answer.done():
+            status = self._parser.get_status_code()
+            self._answer.set_result(Answer(status, b"".join(self._parts), self._retry_after))
+
+    def _fail(self, why: str) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(RequestFailed(why))
+
+    @property
+    def usable(self) -> bool:
+        return self._transport is not None and time.monotonic() - self.rests_since_s <= KEPT_S
+
+
+@dataclass(frozen=True)
+class Connections:
+    """To any number of servers; a request must be answered within ``timeout_s``, connecting included."""
+
+    timeout_s: float
+    _resting: defaultdict[Place, deque[_Connection]] = field(default_factory=lambda: defaultdict(deque))
+    _reached: dict[Place, list[Place]] = field(default_factory=dict)
+
+    async def ask(self, place: Place, request: bytes, *, repeatable: bool = False) -> Answer:
+        """RequestFailed or TimeoutError without a whole answer.
+
+        A ``repeatable`` request is sent once more when its connection was closed instead of an answer.
+        """
+        async with asyncio.timeout(self.timeout_s):
+            try:
+                return await (await self._connection(place)).ask(request)
+            except RequestFailed as failed:
+                if not repeatable or str(failed) != CLOSED:
+                    raise
+            return await (await self._connection(place)).ask(request)
+
+    async def _connection(self, place: Place) -> _Connection:
+        resting = self._resting[place]
+        while resting:
+            found = resting.popleft()
+            if found.usable:
+                return found
+            found.abort()
+        return await self._opened(place, resting)
+
+    async def _opened(self, place: Place, resting: deque[_Connection]) -> _Connection:
+        """To the first address of the name that accepts; later connections go to the same."""
+        loop = asyncio.get_running_loop()
+        for host, port in self._reached.get(place) or await _addresses(place):
+            try:
+                _, opened = await loop.create_connection(lambda: _Connection(resting), host, port)
+            except OSError:
+                continue
+            self._reached[place] = [(host, port)]
+            return opened
+        raise RequestFailed(NOT_CONNECTED)
+
+    def close(self) -> None:
+        """Connections that rest are closed; those with a request under way when it ends."""
+        for resting in self._resting.values():
+            while resting:
+                resting.popleft().abort()
+
+
+async def _addresses(place: Place) -> list[Place]:
+    """IP addresses of a host, each with the port."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(*place, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise RequestFailed(NOT_CONNECTED) from error
+    return [(str(info[4][0]), int(info[4][1])) for info in found]

@@ -1,0 +1,300 @@
+"""The client of the load generator, against a server that answers with given bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import pytest
+import uvloop
+
+from shop.devkit.testing import wait_until
+from tests.load import kept_connections
+from tests.load.kept_connections import Answer, Connections, RequestFailed
+from tests.load.open_loop import Outcome
+from tests.load.shoppers import ADDRESS, CARD, Crowd, Shop
+
+TIMEOUT_S = 20.0
+NOTICED_S = 0.05
+"""By then the client has read that its connection was closed."""
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+REFUSED = b'HTTP/1.1 503 Service Unavailable\r\nRETRY-AFTER: 7\r\nContent-Length: 22\r\n\r\n{"code": "overloaded"}'
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"
+LAST = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello"
+Reply = Callable[[asyncio.StreamWriter, int], Awaitable[None]]
+Ask = Callable[..., Coroutine[Any, Any, Answer]]
+
+
+@dataclass
+class Server:
+    """Requests with the number of the connection that each came on."""
+
+    reply: Reply
+    port: int = 0
+    connections: int = 0
+    open: int = 0
+    seen: list[tuple[int, bytes]] = field(default_factory=list)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.open += 1
+        number = self.connections
+        try:
+            while not writer.is_closing():
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+                self.seen.append((number, head + await reader.readexactly(int(length or b"0"))))
+                await self.reply(writer, len(self.seen))
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self.open -= 1
+            writer.close()
+
+    @property
+    def used(self) -> list[int]:
+        return [number for number, _ in self.seen]
+
+
+@contextlib.asynccontextmanager
+async def serving(reply: Reply, timeout_s: float = TIMEOUT_S) -> AsyncIterator[tuple[Server, Ask]]:
+    """The server, and what asks it."""
+    server, connections = Server(reply), Connections(timeout_s)
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    server.port = listening.sockets[0].getsockname()[1]
+
+    async def ask(**options: bool) -> Answer:
+        return await connections.ask(("localhost", server.port), REQUEST, **options)
+
+    try:
+        yield server, ask
+    finally:
+        listening.close()
+        connections.close()
+
+
+def always(*answers: bytes, closes: bool = False) -> Reply:
+    """Each answer in turn, the last one again and again; then the connection is closed, or not."""
+
+    async def reply(writer: asyncio.StreamWriter, number: int) -> None:
+        writer.write(answers[min(number, len(answers)) - 1])
+        if closes:
+            writer.close()
+
+    return reply
+
+
+async def test_a_connection_is_kept_for_the_next_request() -> None:
+    async with serving(always(HELLO)) as (server, ask):
+        assert [await ask() for _ in range(3)] == [Answer(200, b"hello", b"")] * 3
+        assert server.used == [1, 1, 1]
+
+
+async def test_each_request_under_way_has_a_connection_and_the_longest_at_rest_is_next() -> None:
+    all_here, release = asyncio.Event(), asyncio.Event()
+
+    async def reply(writer: asyncio.StreamWriter, number: int) -> None:
+        if number == 3:
+            all_here.set()
+        await release.wait()
+        writer.write(HELLO)
+
+    async with serving(reply) as (server, ask):
+        asked = [asyncio.create_task(ask()) for _ in range(3)]
+        await asyncio.wait_for(all_here.wait(), TIMEOUT_S)
+        release.set()
+        await asyncio.gather(*asked)
+        for _ in range(6):
+            await ask()
+        assert server.connections == 3
+        assert sorted(server.used[3:6]) == [1, 2, 3]
+        assert server.used[3:6] == server.used[6:9]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (HELLO, Answer(200, b"hello", b"")),
+        (CHUNKED, Answer(200, b"hello", b"")),
+        (REFUSED, Answer(503, b'{"code": "overloaded"}', b"7")),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", Answer(204, b"", b"")),
+    ],
+)
+async def test_an_answer_may_come_in_any_pieces(answer: bytes, expected: Answer) -> None:
+    async def in_pieces(writer: asyncio.StreamWriter, number: int) -> None:
+        for at in range(len(answer)):
+            writer.write(answer[at : at + 1])
+            await asyncio.sleep(0)
+
+    async with serving(in_pieces) as (server, ask):
+        assert [await ask(), await ask()] == [expected] * 2
+        assert server.used == [1, 1]
+
+
+async def test_a_body_without_a_length_ends_with_its_connection() -> None:
+    async with serving(always(b"HTTP/1.1 200 OK\r\n\r\nhello", closes=True)) as (server, ask):
+        assert [await ask(), await ask()] == [Answer(200, b"hello", b"")] * 2
+        assert server.used == [1, 2]
+
+
+async def test_a_connection_that_the_server_ends_is_not_used_again() -> None:
+    async with serving(always(LAST)) as (server, ask):
+        assert [await ask(), await ask()] == [Answer(200, b"hello", b"")] * 2
+        assert server.used == [1, 2]
+
+
+async def test_a_connection_closed_between_requests_is_replaced() -> None:
+    async with serving(always(HELLO, closes=True)) as (server, ask):
+        await ask()
+        await wait_until(lambda: server.open == 0)
+        await asyncio.sleep(NOTICED_S)
+        assert (await ask()).status == 200
+        assert server.used == [1, 2]
+
+
+async def closed_at_the_second(writer: asyncio.StreamWriter, number: int) -> None:
+    if number == 2:
+        writer.close()
+    else:
+        writer.write(HELLO)
+
+
+async def test_a_read_is_sent_again_when_its_connection_is_closed_instead_of_an_answer() -> None:
+    async with serving(closed_at_the_second) as (server, ask):
+        await ask()
+        assert (await ask(repeatable=True)).status == 200
+        assert server.used == [1, 1, 2]
+
+
+async def test_an_order_is_not_sent_again() -> None:
+    async with serving(closed_at_the_second) as (server, ask):
+        await ask()
+        with pytest.raises(RequestFailed, match=kept_connections.CLOSED):
+            await ask()
+        assert server.used == [1, 1]
+
+
+FAULTS = {
+    b"": "ServerDisconnectedError",
+    b"HTTP/1.1 200 OK\r\nConte": "ServerDisconnectedError",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello": "ClientPayloadError",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe": "ClientPayloadError",
+    b"hello\r\n\r\n": "ClientResponseError",
+    b"HTTP/1.1 abc OK\r\n\r\n": "ClientResponseError",
+    b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n": "ClientResponseError",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n": "ClientResponseError",
+}
+
+
+@pytest.mark.parametrize(("answer", "name"), FAULTS.items())
+async def test_a_broken_answer_is_named_as_aiohttp_names_it(answer: bytes, name: str) -> None:
+    async with serving(always(answer, closes=True)) as (server, ask):
+        with pytest.raises(RequestFailed, match=f"^{name}$"):
+            await ask()
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(aiohttp.ClientError) as raised:
+                async with session.post(f"http://127.0.0.1:{server.port}/") as response:
+                    await response.read()
+        assert type(raised.value).__name__ == name
+
+
+async def test_a_connection_after_a_malformed_answer_is_not_used_again() -> None:
+    async with serving(always(b"hello\r\n\r\n", HELLO)) as (server, ask):
+        with pytest.raises(RequestFailed, match=kept_connections.MALFORMED):
+            await ask()
+        assert (await ask()).status == 200
+        assert server.used == [1, 2]
+
+
+async def test_what_comes_unasked_is_not_taken_for_an_answer() -> None:
+    async with serving(always(HELLO + REFUSED, HELLO)) as (server, ask):
+        assert [(await ask()).status, (await ask()).status] == [200, 200]
+        assert server.used == [1, 2]
+
+
+async def test_silence_is_a_timeout_and_its_connection_is_closed() -> None:
+    async def silent_at_first(writer: asyncio.StreamWriter, number: int) -> None:
+        if number > 1:
+            writer.write(HELLO)
+
+    async with serving(silent_at_first, timeout_s=0.2) as (server, ask):
+        with pytest.raises(TimeoutError):
+            await ask()
+        await wait_until(lambda: server.open == 0)
+        assert (await ask()).status == 200
+        assert server.used == [1, 2]
+
+
+async def test_the_connection_of_a_cancelled_request_is_not_used_again() -> None:
+    release = asyncio.Event()
+
+    async def late_at_first(writer: asyncio.StreamWriter, number: int) -> None:
+        if number == 1:
+            await release.wait()
+        writer.write(HELLO)
+
+    async with serving(late_at_first) as (server, ask):
+        asked = asyncio.create_task(ask())
+        await wait_until(lambda: len(server.seen) == 1)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        release.set()
+        assert (await ask()).status == 200
+        assert server.used == [1, 2]
+
+
+async def test_connections_that_rested_too_long_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(always(HELLO)) as (server, ask):
+        await ask()
+        monkeypatch.setattr(kept_connections, "KEPT_S", -1.0)
+        await ask()
+        await wait_until(lambda: server.open == 1)
+        assert server.used == [1, 2]
+
+
+async def test_a_host_without_a_name_or_a_server_is_not_connected() -> None:
+    async with serving(always(HELLO)) as (server, _):
+        port = server.port
+    for host in ("127.0.0.1", "nowhere.invalid"):
+        with pytest.raises(RequestFailed, match=kept_connections.NOT_CONNECTED):
+            await Connections(TIMEOUT_S).ask((host, port), REQUEST)
+
+
+def test_the_faster_event_loop_serves_as_well() -> None:
+    async def asked() -> list[int]:
+        async with serving(always(HELLO)) as (server, ask):
+            await ask()
+            await ask()
+            return server.used
+
+    assert uvloop.run(asked()) == [1, 1]
+
+
+async def test_the_same_seed_is_the_same_orders_and_reads() -> None:
+    products, chance = [f"p{number}" for number in range(9)], random.Random(5)
+    async with serving(always(HELLO.replace(b"200", b"201"), HELLO)) as (server, _):
+        shop = Shop.at(f"http://127.0.0.1:{server.port}")
+        crowd = Crowd.of(shop, ["token-a", "token-b"], products, seed=5)
+        outcomes = [await crowd.send(kind) for kind in ("order", "browse", "order")]
+        await shop.close()
+    wanted = [chance.sample(products, chance.randint(1, 2))]
+    read = chance.choice(products)
+    wanted.append(chance.sample(products, chance.randint(1, 2)))
+    assert outcomes[:2] == [Outcome(True, "201"), Outcome(True, "200")]
+    first, second, third = (request.decode() for _, request in server.seen)
+    assert second.startswith(f"GET /api/v1/products/{read} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n")
+    for request, books, token in ((first, wanted[0], "token-a"), (third, wanted[1], "token-b")):
+        head, _, body = request.partition("\r\n\r\n")
+        items = [{"product_id": book, "quantity": 1} for book in books]
+        assert body == json.dumps({"items": items, "address": ADDRESS, "payment": {"token": CARD}})
+        assert f"\r\nAuthorization: Bearer {token}\r\n" in head
+        assert "\r\nContent-Type: application/json\r\n" in head
+        assert "\r\nIdempotency-Key: " in head
