@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -73,13 +74,13 @@ class _Connection(asyncio.Protocol):
         self._expected_bytes += int(head[begin : head.index(b"\r", begin)])
 
     def _send(self) -> None:
-        self._sent_at = self._loop.time()
+        self._sent_at = time.perf_counter()
         if self._transport is not None:
             self._transport.write(next(self._requests))
 
     def _answered(self) -> None:
         now = self._loop.time()
-        self._answers.latencies_s.append(now - self._sent_at)
+        self._answers.latencies_s.append(time.perf_counter() - self._sent_at)
         self._answers.statuses[self._buffer[9:12].decode()] += 1
         self._answers.received_bytes += len(self._buffer)
         self._buffer, self._expected_bytes = b"", 0
