@@ -48,11 +48,13 @@ class _Connection(asyncio.Protocol):
         self._retry_after = b""
         self.rests_since_s = 0.0
 
-    async def ask(self, request: bytes) -> Answer:
-        """RequestFailed without a whole answer; the connection is of no use then, nor after a cancellation."""
+    async def ask(self, request: bytes, timeout_s: float) -> Answer:
+        """RequestFailed or TimeoutError without a whole answer; the connection is of no use then."""
         if self._transport is None:
             raise RequestFailed(CLOSED)
-        self._answer = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._answer = loop.create_future()
+        timer = loop.call_later(timeout_s, self._fail, TimeoutError())
         self._begun, self._length_known, self._parts, self._retry_after = False, False, [], b""
         self._transport.write(request)
         try:
@@ -60,6 +62,8 @@ class _Connection(asyncio.Protocol):
         except BaseException:
             self.abort()
             raise
+        finally:
+            timer.cancel()
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -73,15 +77,15 @@ class _Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
-            self._fail(MALFORMED)
+            self._fail(RequestFailed(MALFORMED))
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         if not self._begun:
-            self._fail(CLOSED)
+            self._fail(RequestFailed(CLOSED))
         elif self._length_known or exc is not None:
-            self._fail(BROKEN_OFF)
+            self._fail(RequestFailed(BROKEN_OFF))
         else:
             self._finish()
 
@@ -115,9 +119,9 @@ class _Connection(asyncio.Protocol):
             status = self._parser.get_status_code()
             self._answer.set_result(Answer(status, b"".join(self._parts), self._retry_after))
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, why: Exception) -> None:
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(RequestFailed(why))
+            self._answer.set_exception(why)
 
     @property
     def usable(self) -> bool:
@@ -137,26 +141,33 @@ class Connections:
 
         A ``repeatable`` request is sent once more when its connection was closed instead of an answer.
         """
-        async with asyncio.timeout(self.timeout_s):
-            try:
-                return await (await self._connection(place)).ask(request)
-            except RequestFailed as failed:
-                if not repeatable or str(failed) != CLOSED:
-                    raise
-            return await (await self._connection(place)).ask(request)
+        until_s = time.monotonic() + self.timeout_s
+        try:
+            return await self._ask(place, request, until_s)
+        except RequestFailed as failed:
+            if not repeatable or str(failed) != CLOSED:
+                raise
+        return await self._ask(place, request, until_s)
 
-    async def _connection(self, place: Place) -> _Connection:
+    async def _ask(self, place: Place, request: bytes, until_s: float) -> Answer:
+        connection = self._rested(place)
+        if connection is None:
+            async with asyncio.timeout(until_s - time.monotonic()):
+                connection = await self._opened(place)
+        return await connection.ask(request, until_s - time.monotonic())
+
+    def _rested(self, place: Place) -> _Connection | None:
         resting = self._resting[place]
         while resting:
             found = resting.popleft()
             if found.usable:
                 return found
             found.abort()
-        return await self._opened(place, resting)
+        return None
 
-    async def _opened(self, place: Place, resting: deque[_Connection]) -> _Connection:
+    async def _opened(self, place: Place) -> _Connection:
         """To the first address of the name that accepts; later connections go to the same."""
-        loop = asyncio.get_running_loop()
+        loop, resting = asyncio.get_running_loop(), self._resting[place]
         for host, port in self._reached.get(place) or await _addresses(place):
             try:
                 _, opened = await loop.create_connection(lambda: _Connection(resting), host, port)

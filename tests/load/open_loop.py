@@ -11,7 +11,7 @@ import asyncio
 import math
 import random
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -128,7 +128,7 @@ async def run(
 
 
 class _Generator:
-    """Each request is sent by a task that begins at once, without another turn of the event loop."""
+    """A timer sends what is due: tasks begin at once, without another turn of the event loop."""
 
     def __init__(self, send: Callable[[str], Coroutine[Any, Any, Outcome]], max_in_flight: int) -> None:
         self._send = send
@@ -137,18 +137,33 @@ class _Generator:
         self._started_at = time.monotonic()
         self._in_flight: dict[asyncio.Task[None], Arrival] = {}
         self._samples: list[Sample] = []
+        self._late_s = 0.0
+        self._all_sent: asyncio.Future[None] = self._loop.create_future()
+        self._timer: asyncio.TimerHandle | None = None
 
     async def run(self, arrivals: Sequence[Arrival], drain_timeout_s: float) -> Run:
-        late_s = 0.0
-        for arrival in arrivals:
-            while (wait_s := arrival.at_s - self._now_s()) > 0:  # noqa: ASYNC110 - a timer may end early
-                await asyncio.sleep(math.ceil(wait_s / CLOCK_TICK_S) * CLOCK_TICK_S)
-            late_s = max(late_s, self._now_s() - arrival.at_s)
-            self._start(arrival)
+        try:
+            self._send_due(deque(arrivals))
+            await self._all_sent
+        finally:
+            if self._timer:
+                self._timer.cancel()
         if self._in_flight:
             await asyncio.wait(list(self._in_flight), timeout=drain_timeout_s)
         await self._cancel_open()
-        return Run(len(arrivals), self._samples, late_s)
+        return Run(len(arrivals), self._samples, self._late_s)
+
+    def _send_due(self, waiting: deque[Arrival]) -> None:
+        """Never before its time: a timer that ends early is set again."""
+        while waiting:
+            late_s = self._now_s() - waiting[0].at_s
+            if late_s < 0:
+                wait_s = math.ceil(-late_s / CLOCK_TICK_S) * CLOCK_TICK_S
+                self._timer = self._loop.call_later(wait_s, self._send_due, waiting)
+                return
+            self._late_s = max(self._late_s, late_s)
+            self._start(waiting.popleft())
+        self._all_sent.set_result(None)
 
     def _now_s(self) -> float:
         """Not by the event loop's clock: that of uvloop counts whole milliseconds."""

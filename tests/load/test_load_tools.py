@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import math
 import os
+import time
 from collections import Counter
 
 import pytest
@@ -82,6 +83,24 @@ async def test_request_without_a_response_times_out_and_is_counted() -> None:
 
     found = await open_loop.run([Arrival(0.0, "order")], never_answer, drain_timeout_s=0.01)
     assert found.of("order").codes == {open_loop.UNANSWERED: 1}
+
+
+async def test_nothing_is_sent_before_its_time_nor_after_a_cancellation() -> None:
+    sent_at: list[float] = []
+
+    async def note(kind: str) -> Outcome:
+        sent_at.append(time.monotonic())
+        return OK
+
+    began = time.monotonic()
+    arrivals = [Arrival(number * 0.0023, "order") for number in range(40)]
+    found = await open_loop.run(arrivals, note)
+    assert found.of("order").good == 40
+    assert all(sent >= began + arrival.at_s for sent, arrival in zip(sent_at, arrivals, strict=True))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(open_loop.run([Arrival(0.1, "order")], note), 0.01)
+    await asyncio.sleep(0.15)
+    assert len(sent_at) == 40
 
 
 @given(rate=st.floats(1, 200), seconds=st.floats(0.1, 5), seed=st.integers(0, 99))
