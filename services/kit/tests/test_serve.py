@@ -126,11 +126,39 @@ async def test_without_connections_it_ends_at_once(running: Running, monkeypatch
     assert await running.ended()
 
 
-async def test_the_end_is_not_waited_for_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "TICK_S", FOREVER_S)
+async def test_the_end_is_not_waited_for_in_steps(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is anything else looked for: uvicorn does that by `on_tick`."""
+
+    async def looked(counter: int) -> bool:
+        raise AssertionError("a process at rest was woken")
+
+    monkeypatch.setattr(running.server, "on_tick", looked)
+    client = await running.connect()
+    await client.ask()
+    client.writer.close()
+    running.server.should_exit = True
+    assert await running.ended()
+
+
+async def test_an_end_before_the_start_is_over_is_not_missed() -> None:
     server = Server(uvicorn.Config(hello, port=0, lifespan="off", log_config=None))
-    task = asyncio.create_task(server.serve())
-    await wait_until(lambda: server.started)
     server.should_exit = True
-    await asyncio.wait_for(task, ANSWER_TIMEOUT_S)
+    await asyncio.wait_for(server.serve(), ANSWER_TIMEOUT_S)
     gc.unfreeze()
+
+
+async def test_the_first_answer_after_an_idle_minute_has_the_right_date(running: Running) -> None:
+    now_s = 0.0
+    running.server.server_state = state = serve.DatedState(lambda: now_s)
+    state.default_headers = [(b"x-of", b"all")]
+    client = await running.connect()
+    for at_s, date in (
+        (1_767_225_599.9, b"Wed, 31 Dec 2025 23:59:59 GMT"),
+        (1_767_225_600.0, b"Thu, 01 Jan 2026 00:00:00 GMT"),
+        (1_767_225_660.0, b"Thu, 01 Jan 2026 00:01:00 GMT"),
+    ):
+        now_s = at_s
+        head = await client.ask()
+        assert head.count(b"date: ") == 1
+        assert b"date: " + date in head
+        assert b"x-of: all" in head

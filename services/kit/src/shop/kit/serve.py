@@ -15,11 +15,14 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import Any
 
 import uvicorn
 from pydantic import ValidationError
+from uvicorn.server import ServerState
 
 from shop.kit import draining, streams
 from shop.kit import logging as json_logging
@@ -29,8 +32,6 @@ KEEP_ALIVE_S = 75
 BACKLOG = 2_048
 MAX_ACCEPTED = 1_024
 """New connections that are accepted in one turn of the event loop."""
-TICK_S = 1.0
-"""How often the Date header of answers changes."""
 LINGER_S = 1.0
 """How long a stopping process still serves, until its clients have closed their connections."""
 LINGER_POLL_S = 0.02
@@ -42,6 +43,33 @@ NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 log = logging.getLogger("shop.kit.serve")
 
 
+class DatedState(ServerState):
+    """What uvicorn's connections share, with a Date header that is made when an answer needs it.
+
+    uvicorn makes it once a second, for which a process that answers nothing would be woken.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._second = -1
+        self._headers: list[tuple[bytes, bytes]] = []
+        super().__init__()
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """Always the same list: an answer that is begun has what is added to it meanwhile."""
+        second = int(self._now())
+        if second != self._second:
+            self._second = second
+            self._headers[0] = b"date", formatdate(second, usegmt=True).encode()
+        return self._headers
+
+    @default_headers.setter
+    def default_headers(self, others: list[tuple[bytes, bytes]]) -> None:
+        self._headers[:] = [(b"date", b""), *others]
+        self._second = -1
+
+
 class Server(uvicorn.Server):
     """Graceful shutdown that loses no request, and no long pauses for what the start made.
 
@@ -50,7 +78,7 @@ class Server(uvicorn.Server):
     that uvicorn closes the connections that were not used meanwhile.
 
     uvicorn looks ten times a second for whether it should end, which is most of what an idle process does. Here
-    setting ``should_exit`` ends the wait.
+    setting ``should_exit`` ends the wait, and nothing else is looked for: neither a limit of requests nor a callback.
 
     libuv accepts one connection in each turn of the event loop, which takes tens of milliseconds in a busy process:
     new clients waited for ten seconds while those with an open connection were answered in one. So the first one that
@@ -64,6 +92,7 @@ class Server(uvicorn.Server):
         self._accepting: set[asyncio.Task[Any]] = set()
         self._accepts_others = False
         super().__init__(config)
+        self.server_state = DatedState()
 
     @property
     def should_exit(self) -> bool:
@@ -78,9 +107,8 @@ class Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         self._loop = asyncio.get_running_loop()
-        while not await self.on_tick(0):
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ends.wait(), TICK_S)
+        if not self.should_exit:
+            await self._ends.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         json_logging.obey_signals(asyncio.get_running_loop())
