@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from types import SimpleNamespace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -256,3 +259,28 @@ async def test_dead_letters_are_counted_until_they_are_gone(
         await wait_until(lambda: measured("shop_inbox_dead_letters", consumer="reader") == 1)
         await service.database.execute("DELETE FROM dead_letter")
         await wait_until(lambda: measured("shop_inbox_dead_letters", consumer="reader") == 0)
+
+
+async def test_the_stream_is_measured_less_often_than_the_age_of_events_and_again_when_that_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[str] = []
+
+    async def fetchval(statement: str) -> None:
+        looks.append("age")
+
+    async def stream_bytes(noun: str) -> tuple[int, int]:
+        looks.append("stream")
+        if looks.count("stream") == 1:
+            raise Unavailable("broker")
+        return 7, 100
+
+    bus: Any = SimpleNamespace(connected=True, on_change=lambda changed: None, stream_bytes=stream_bytes)
+    database: Any = SimpleNamespace(fetchval=fetchval)
+    monkeypatch.setattr(outbox, "WATCH_EVERY_S", 0.0)
+    watching = asyncio.create_task(outbox.Outbox(database, bus, "measured", 3_600.0).watch())
+    await wait_until(lambda: looks.count("age") > 20)
+    watching.cancel()
+    assert looks[:4] == ["age", "stream", "age", "stream"]
+    assert set(looks[4:]) == {"age"}
+    assert measured("shop_broker_stream_bytes", stream="measured") == 7

@@ -53,6 +53,8 @@ ACK_TIMEOUT_S = 5.0
 LEADER_RETRY_S = 1.0
 PRUNE_EVERY_S = 60.0
 WATCH_EVERY_S = 5.0
+STREAM_EVERY_S = 15.0
+"""How often the size of the stream is measured, which grows for days until it is full."""
 LATE_AFTER_S = 60.0
 """Unpublished events older than this are reported by readiness, and by an alert on the metric."""
 PRUNE_ROWS = 5_000
@@ -164,21 +166,31 @@ class Outbox:
     async def watch(self) -> None:
         """Measure how long events wait and how full their stream is; in every replica, because the relaying
         one may be the one that fails."""
+        loop = asyncio.get_running_loop()
+        stream_at = loop.time()
         while True:
             with contextlib.suppress(Unavailable):
-                age_s = await self._database.fetchval(OLDEST)
-                self._oldest_s = float(age_s or 0.0)
-                AGE.set(self._oldest_s)
-                if age_s is not None:
-                    self.wake()
-                if not self._bus.connected:
-                    # Nobody else counts them: the relay pauses without a connection.
-                    LAG.set(int(await self._database.fetchval(WAITING, BATCH_ROWS)))
-            with contextlib.suppress(Unavailable):
-                size, limit = await self._bus.stream_bytes(self._noun)
-                STREAM_BYTES.labels(self._noun).set(size)
-                STREAM_LIMIT_BYTES.labels(self._noun).set(limit)
+                await self._measure_age()
+            if loop.time() >= stream_at:
+                with contextlib.suppress(Unavailable):
+                    await self._measure_stream()
+                    stream_at = loop.time() + STREAM_EVERY_S
             await asyncio.sleep(WATCH_EVERY_S)
+
+    async def _measure_age(self) -> None:
+        age_s = await self._database.fetchval(OLDEST)
+        self._oldest_s = float(age_s or 0.0)
+        AGE.set(self._oldest_s)
+        if age_s is not None:
+            self.wake()
+        if not self._bus.connected:
+            # Nobody else counts them: the relay pauses without a connection.
+            LAG.set(int(await self._database.fetchval(WAITING, BATCH_ROWS)))
+
+    async def _measure_stream(self) -> None:
+        size, limit = await self._bus.stream_bytes(self._noun)
+        STREAM_BYTES.labels(self._noun).set(size)
+        STREAM_LIMIT_BYTES.labels(self._noun).set(limit)
 
     async def hear(self) -> None:
         """Be woken by the other replicas, until cancelled."""
