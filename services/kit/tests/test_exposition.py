@@ -104,6 +104,31 @@ async def test_what_keeps_the_event_loop_is_measured(monkeypatch: pytest.MonkeyP
     measuring.cancel()
 
 
+@pytest.mark.parametrize(("share", "seldom"), [(0.5, False), (0.01, False), (0.001, True)])
+async def test_it_is_measured_seldom_while_the_process_rests(
+    monkeypatch: pytest.MonkeyPatch, share: float, seldom: bool
+) -> None:
+    """``share``: of a core that the process takes."""
+    pauses: list[float] = []
+    used_s = 0.0
+
+    async def sleep(pause_s: float) -> None:
+        nonlocal used_s
+        pauses.append(pause_s)
+        used_s += share * pause_s
+        if len(pauses) > 20:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    before = measured("shop_event_loop_lag_seconds_count") or 0.0
+    with pytest.raises(asyncio.CancelledError):
+        await exposition.measure_lag(lambda: used_s)
+    assert (measured("shop_event_loop_lag_seconds_count") or 0.0) - before == 20
+    assert pauses[0] <= 1.5, "not yet known to rest"
+    least, most = (2.5, 7.5) if seldom else (0.5, 1.5)
+    assert all(least <= pause <= most for pause in pauses[1:]), pauses
+
+
 async def test_the_pool_is_measured(database_for: DatabaseFor, monkeypatch: pytest.MonkeyPatch) -> None:
     database = await Database.connect(await database_for("kit"), pool_size=1, application="kit")
     waits = measured("shop_database_pool_wait_seconds_count") or 0.0
