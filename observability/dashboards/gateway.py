@@ -143,9 +143,9 @@ INSTANCES = Row(
         ),
         Panel(
             "Registered instances",
-            "What the process knows that knows the fewest.",
+            "What the gateway knows, the process that knows the fewest. Services know of those that they follow.",
             "short",
-            [Query(f"min({of('shop_registry_instances')})", "instances")],
+            [Query(f"min({of('shop_registry_instances', GATEWAY)})", "instances")],
         ),
     ],
 )

@@ -65,9 +65,13 @@ Join = Callable[..., Process]
 async def joining(nats_url: str, listener: str) -> AsyncIterator[Join]:
     made: list[Process] = []
 
-    def join(number: int, urls: tuple[str, ...] = (), ready: Callable[..., object] = always) -> Process:
-        bus, tasks = Bus(nats_url, f"order-{number}"), Tasks()
-        own = registration(number).model_copy(update={"url": listener.replace("127.0.0.1", f"127.0.0.{number}")})
+    def join(
+        number: int, urls: tuple[str, ...] = (), ready: Callable[..., object] = always, service: str = "order"
+    ) -> Process:
+        bus, tasks = Bus(nats_url, f"{service}-{number}"), Tasks()
+        own = registration(number, service).model_copy(
+            update={"url": listener.replace("127.0.0.1", f"127.0.0.{number}")}
+        )
         process = Process(Registry(bus, lambda: own, ttl_s=TTL_S), bus, tasks)
         made.append(process)
         bus.connect(tasks)
@@ -148,6 +152,31 @@ async def test_what_is_no_longer_renewed_expires(join: Join) -> None:
     await wait_until(lambda: one.found == {"order-1", "order-2"})
     await two.vanish()
     await wait_until(lambda: one.found == {"order-1"}, 4 * TTL_S)
+
+
+async def test_the_only_instance_of_a_followed_service_expires(join: Join) -> None:
+    """Then nobody is heard but the process itself: the registry is there, and the other one is not."""
+    one, two = join(1, service="storefront"), join(2)
+    await wait_until(lambda: one.found == {"order-2"} and one.registry.members.services() == {"order", "storefront"})
+    await two.vanish()
+    await wait_until(lambda: one.registry.members.services() == {"storefront"}, 4 * TTL_S)
+    assert one.found == {"order-2"}, "the last known instances stay"
+
+
+async def test_a_process_hears_of_those_that_it_follows(join: Join) -> None:
+    """What each process heard of all the others was most of what a shop at rest did."""
+    one, everyone, pricing = join(1), join(2), list[Mapping[str, About]]()
+    everyone.registry.hear_everyone()
+    await wait_until(lambda: one.found == {"order-1", "order-2"})
+    await one.registry.put(registration(3, "pricing"))
+    await one.registry.put(registration(4))
+    await wait_until(lambda: everyone.found == one.found == {"order-1", "order-2", "order-4"})
+    assert (one.registry.members.services(), everyone.registry.members.services()) == ({"order"}, {"order", "pricing"})
+    one.registry.follow("pricing", [], pricing.append)
+    await one.registry.known()
+    assert [set(map(_id, found.values())) for found in pricing] == [{"pricing-3"}]
+    await one.registry.put(registration(5, "pricing"))
+    await wait_until(lambda: set(map(_id, pricing[-1].values())) == {"pricing-3", "pricing-5"})
 
 
 async def test_a_process_is_registered_once_it_is_ready(join: Join) -> None:

@@ -78,6 +78,8 @@ class JoinedServices:
         self._connections = connections
         self._discovery = discovery
         self._names: set[str] = set()
+        if isinstance(discovery, Registry):
+            discovery.hear_everyone()
 
     def target(self, path: str) -> Target | None:
         """Where a request to ``path``, which is no other service's, goes; None where nobody has registered."""

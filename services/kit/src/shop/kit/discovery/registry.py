@@ -1,7 +1,9 @@
 """A registry of instances in a key-value bucket of NATS, for where there is no cluster.
 
-Renewals are heard by a plain subscription to the bucket's subjects: it has no state in the server that could be lost,
+Renewals are heard by plain subscriptions to the bucket's subjects: they have no state in the server that could be lost,
 and the client subscribes again when it connects again. The bucket is read once, by a process that starts.
+
+A process hears of the services that it follows, and its own renewals: they are its clock when the others are gone.
 """
 
 from __future__ import annotations
@@ -13,9 +15,12 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js.api import KeyValueConfig, StorageType
 from nats.js.kv import KeyValue
 from prometheus_client import Counter, Gauge
@@ -23,7 +28,7 @@ from yarl import URL
 
 from shop.kit import draining
 from shop.kit.balancing.instance import About
-from shop.kit.bus import Bus, errors_as_unavailable
+from shop.kit.bus import BROKER_ERRORS, Bus, errors_as_unavailable
 from shop.kit.discovery.interface import Changed
 from shop.kit.discovery.membership import RENEW_S, SETTLE_S, TTL_S, Membership, Registration
 from shop.kit.errors import Unavailable
@@ -32,9 +37,11 @@ from shop.kit.tasks import Tasks
 log = logging.getLogger(__name__)
 
 RENEWALS = Counter("shop_registry_renewals_total", "Renewals of this instance's registration", ["result"])
-MEMBERS = Gauge("shop_registry_instances", "Instances that are registered, of all services")
+MEMBERS = Gauge("shop_registry_instances", "Instances that are registered, of the services that this one follows")
 BUCKET = "instances"
 SUBJECTS = f"$KV.{BUCKET}."
+EVERYONE = ">"
+"""The keys of all registrations."""
 EXPIRE_SHARE = 1 / 6
 """Of TTL_S: how often it is looked for registrations that have expired."""
 READY_POLL_S = 0.1
@@ -84,16 +91,22 @@ class Registry:
         self._bucket: KeyValue | None = None
         self._departure: asyncio.Task[None] | None = None
         self._forget: Callable[[], None] | None = None
-        self._listening = asyncio.Event()
-        """Set once renewals are heard."""
-        self._read = asyncio.Event()
-        """Set once the bucket was read."""
+        self._wanted: set[str] = set()
+        """Keys of registrations, with the wildcards of NATS."""
+        self._more_wanted = asyncio.Event()
+        self._heard: set[str] = set()
+        """Those of which renewals are heard."""
+        self._more_heard = asyncio.Event()
+        self._read: set[str] = set()
+        """Those that were looked up in the bucket since then."""
+        self._all_read = asyncio.Event()
         self._tried = own is None
         """Whether the first registration has succeeded or failed."""
         self._may_renew = asyncio.Event()
         """Set while the process is ready and stays."""
 
     def start(self, tasks: Tasks) -> None:
+        self._want(EVERYONE if self._own is None else self._own().key)
         MEMBERS.set_function(self.members.count)
         tasks.start("registry", self._listen)
         tasks.start("registry snapshot", self._read_bucket)
@@ -105,7 +118,7 @@ class Registry:
 
     async def known(self) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._read.wait(), KNOWN_WITHIN_S)
+            await asyncio.wait_for(self._all_read.wait(), KNOWN_WITHIN_S)
 
     def announce(self, tasks: Tasks, ready: Ready) -> None:
         """Register this process once ``ready()`` is true and it listens: nobody is sent to one that cannot answer yet.
@@ -130,9 +143,23 @@ class Registry:
             self._departure = asyncio.create_task(self._take_out())
 
     def follow(self, service: str, urls: Sequence[str], changed: Changed) -> None:
+        self._want(f"{service}.*")
         self._followers.setdefault(service, []).append(_Follower([url.rstrip("/") for url in urls], changed))
         if self.members.of(service):
             self._notify(service)
+
+    def hear_everyone(self) -> None:
+        """Know the instances of every service, whether it is followed or not."""
+        self._want(EVERYONE)
+
+    def _want(self, keys: str) -> None:
+        if EVERYONE in self._wanted or keys in self._wanted:
+            return
+        if keys == EVERYONE:
+            self._wanted.clear()
+        self._wanted.add(keys)
+        self._all_read.clear()
+        self._more_wanted.set()
 
     async def put(self, registration: Registration) -> None:
         """Register an instance, or renew it; Unavailable while the registry is away."""
@@ -195,8 +222,25 @@ class Registry:
         return True
 
     async def _listen(self) -> None:
-        async for message in self._bus.messages(f"{SUBJECTS}>", self._listening):
-            self._hear(message.subject.removeprefix(SUBJECTS), message.data)
+        """Hear the renewals that are wanted. What an earlier run of this loop has missed is read in the bucket."""
+        subscriptions: dict[str, Subscription] = {}
+        self._heard.clear()
+        self._read.clear()
+        try:
+            while True:
+                self._more_wanted.clear()
+                for keys in self._wanted - subscriptions.keys():
+                    subscriptions[keys] = await self._bus.hear(f"{SUBJECTS}{keys}", self._arrived)
+                    self._heard.add(keys)
+                self._more_heard.set()
+                await self._more_wanted.wait()
+        finally:
+            for one in subscriptions.values():
+                with contextlib.suppress(*BROKER_ERRORS):
+                    await one.unsubscribe()
+
+    async def _arrived(self, message: Msg) -> None:
+        self._hear(message.subject.removeprefix(SUBJECTS), message.data)
 
     def _hear(self, key: str, content: bytes) -> None:
         """A renewal, or without content the end of a registration."""
@@ -214,17 +258,25 @@ class Registry:
 
         Read before that, it would not have what comes or goes meanwhile.
         """
-        await self._listening.wait()
+        while True:
+            await self._more_heard.wait()
+            self._more_heard.clear()
+            while unread := self._heard - self._read:
+                await self._read_registrations(unread)
+                self._read |= unread
+            if self._wanted <= self._read:
+                self._all_read.set()
+
+    async def _read_registrations(self, wanted: AbstractSet[str]) -> None:
         self._bucket = None
         with errors_as_unavailable():
             watcher: Any = await (await self._open()).watchall(ignore_deletes=True)
             try:
                 while (entry := await watcher.updates(SNAPSHOT_TIMEOUT_S)) is not None:
-                    if not self.members.knows(entry.key):
+                    if not self.members.knows(entry.key) and _is_among(entry.key, wanted):
                         self._hear(entry.key, entry.value or b"")
             finally:
                 await watcher.stop()
-        self._read.set()
 
     async def _expire(self) -> None:
         while True:
@@ -242,6 +294,10 @@ class Registry:
             if found and found != follower.last:
                 follower.last = found
                 follower.changed(found)
+
+
+def _is_among(key: str, wanted: AbstractSet[str]) -> bool:
+    return not wanted.isdisjoint({EVERYONE, f"{key.partition('.')[0]}.*", key})
 
 
 async def _accepts(url: str) -> bool:
