@@ -143,7 +143,7 @@ INSTANCES = Row(
         ),
         Panel(
             "Registered instances",
-            "What the gateway knows, the process that knows the fewest. Services know of those that they follow.",
+            "Of the gateway's processes, the one that knows the fewest. Other services know those that they follow.",
             "short",
             [Query(f"min({of('shop_registry_instances', GATEWAY)})", "instances")],
         ),

@@ -105,7 +105,7 @@ async def test_what_keeps_the_event_loop_is_measured(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(("share", "seldom"), [(0.5, False), (0.01, False), (0.001, True)])
-async def test_it_is_measured_seldom_while_the_process_rests(
+async def test_it_is_measured_less_often_while_the_process_is_idle(
     monkeypatch: pytest.MonkeyPatch, share: float, seldom: bool
 ) -> None:
     """``share``: of a core that the process takes."""

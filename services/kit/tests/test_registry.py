@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.errors import Error as NatsError
+from nats.js.kv import KeyValue
 
 from shop.devkit import embedded
 from shop.devkit.testing import wait_until
@@ -131,6 +133,48 @@ async def test_a_process_that_starts_knows_the_others_before_it_serves(
     assert "order-1" in late.found
 
 
+async def test_a_first_reading_that_fails_is_repeated(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry_module, "KNOWN_WITHIN_S", 2 * WAIT_S)
+    one = join(1)
+    await wait_until(lambda: one.found == {"order-1"})
+    late, failures = join(2), 0
+    really = late.registry._read_registrations
+
+    async def fails_once(wanted: AbstractSet[str]) -> None:
+        nonlocal failures
+        failures += 1
+        if failures == 1:
+            raise Unavailable("broker", "it is busy")
+        await really(wanted)
+
+    monkeypatch.setattr(late.registry, "_read_registrations", fails_once)
+    await asyncio.wait_for(late.registry.known(), WAIT_S)
+    assert failures > 1
+    assert "order-1" in late.found
+
+
+async def test_one_that_leaves_while_the_bucket_is_read_is_not_taken_for_present(
+    join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = join(1)
+    await wait_until(lambda: one.found == {"order-1"})
+    await one.registry.put(registration(9, "pricing"))
+    found, really = list[Mapping[str, About]](), KeyValue.watchall
+
+    async def leaves_meanwhile(bucket: KeyValue, **options: object) -> object:
+        watcher = await really(bucket, **options)
+        await one.registry.remove("pricing.pricing-9")
+        await one.registry.put(registration(8, "pricing"))
+        await wait_until(lambda: one.registry.members.knows("pricing.pricing-8"))
+        return watcher
+
+    monkeypatch.setattr(KeyValue, "watchall", leaves_meanwhile)
+    one.registry.follow("pricing", [], found.append)
+    await one.registry.known()
+    await wait_until(lambda: bool(found))
+    assert {each.id for every in found for each in every.values()} == {"pricing-8"}
+
+
 async def test_a_process_starts_without_the_registry() -> None:
     tasks = Tasks()
     registry = Registry(Bus("nats://127.0.0.1:1", "order"))
@@ -155,7 +199,7 @@ async def test_what_is_no_longer_renewed_expires(join: Join) -> None:
 
 
 async def test_the_only_instance_of_a_followed_service_expires(join: Join) -> None:
-    """Then nobody is heard but the process itself: the registry is there, and the other one is not."""
+    """Then only its own renewals arrive: the registry is there, and the other process is not."""
     one, two = join(1, service="storefront"), join(2)
     await wait_until(lambda: one.found == {"order-2"} and one.registry.members.services() == {"order", "storefront"})
     await two.vanish()
@@ -163,15 +207,17 @@ async def test_the_only_instance_of_a_followed_service_expires(join: Join) -> No
     assert one.found == {"order-2"}, "the last known instances stay"
 
 
-async def test_a_process_hears_of_those_that_it_follows(join: Join) -> None:
-    """What each process heard of all the others was most of what a shop at rest did."""
+async def test_a_process_knows_those_that_it_follows(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What each process received of all the others was most of what an idle shop did."""
+    monkeypatch.setattr(registry_module, "KNOWN_WITHIN_S", WAIT_S)
     one, everyone, pricing = join(1), join(2), list[Mapping[str, About]]()
-    everyone.registry.hear_everyone()
+    everyone.registry.follow_all()
     await wait_until(lambda: one.found == {"order-1", "order-2"})
     await one.registry.put(registration(3, "pricing"))
     await one.registry.put(registration(4))
     await wait_until(lambda: everyone.found == one.found == {"order-1", "order-2", "order-4"})
     assert (one.registry.members.services(), everyone.registry.members.services()) == ({"order"}, {"order", "pricing"})
+    await one.registry.put(registration(3, "pricing"))
     one.registry.follow("pricing", [], pricing.append)
     await one.registry.known()
     assert [set(map(_id, found.values())) for found in pricing] == [{"pricing-3"}]

@@ -127,24 +127,34 @@ async def test_without_connections_it_ends_at_once(running: Running, monkeypatch
 
 
 async def test_the_end_is_not_waited_for_in_steps(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor is anything else looked for: uvicorn does that by `on_tick`."""
+    """Neither by uvicorn's `on_tick` nor by another timer."""
 
     async def looked(counter: int) -> bool:
-        raise AssertionError("a process at rest was woken")
+        raise AssertionError("an idle process was woken")
 
     monkeypatch.setattr(running.server, "on_tick", looked)
     client = await running.connect()
     await client.ask()
     client.writer.close()
+    waits = [name for task in asyncio.all_tasks() if (name := _waits_for(task)).startswith("Server.main_loop")]
+    assert waits == ["Server.main_loop Event.wait"]
     running.server.should_exit = True
     assert await running.ended()
+
+
+def _waits_for(task: asyncio.Task[object]) -> str:
+    """The coroutine of the server in which the task is, and what that awaits."""
+    names, coroutine = [], task.get_coro()
+    while coroutine is not None and hasattr(coroutine, "cr_await"):
+        names.append(getattr(coroutine, "__qualname__", ""))
+        coroutine = coroutine.cr_await
+    return " ".join(names[names.index("Server.main_loop") :]) if "Server.main_loop" in names else ""
 
 
 async def test_an_end_before_the_start_is_over_is_not_missed() -> None:
     server = Server(uvicorn.Config(hello, port=0, lifespan="off", log_config=None))
     server.should_exit = True
-    await asyncio.wait_for(server.serve(), ANSWER_TIMEOUT_S)
-    gc.unfreeze()
+    await asyncio.wait_for(server.main_loop(), ANSWER_TIMEOUT_S)
 
 
 async def test_the_first_answer_after_an_idle_minute_has_the_right_date(running: Running) -> None:

@@ -79,7 +79,7 @@ class JoinedServices:
         self._discovery = discovery
         self._names: set[str] = set()
         if isinstance(discovery, Registry):
-            discovery.hear_everyone()
+            discovery.follow_all()
 
     def target(self, path: str) -> Target | None:
         """Where a request to ``path``, which is no other service's, goes; None where nobody has registered."""

@@ -292,7 +292,7 @@ class Bus:
                 with contextlib.suppress(*BROKER_ERRORS):
                     await subscription.unsubscribe()
 
-    async def hear(self, subject: str, arrived: Callable[[Msg], Awaitable[None]]) -> Subscription:
+    async def subscribe(self, subject: str, arrived: Callable[[Msg], Awaitable[None]]) -> Subscription:
         """Call ``arrived`` with what is sent from when this returns, as `messages`, with less work for each message."""
         while not self.connected:
             await self.wait_connected(CONNECTION_WAIT_S)

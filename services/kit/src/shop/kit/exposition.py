@@ -28,13 +28,13 @@ LATENCY_BUCKETS_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 
 LAG = Histogram(
     "shop_event_loop_lag_seconds",
-    "How late the event loop runs what is due, sampled about once a second, every five seconds while the process rests",
+    "How late the event loop runs what is due, sampled about once a second, every five seconds in an idle process",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0),
 )
 LAG_SAMPLE_S = 1.0
-LAG_SAMPLE_AT_REST_S = 5.0
-REST_SHARE = 0.005
-"""A process that takes less of a core rests: without a request a service takes some 0.1 %."""
+LAG_SAMPLE_IDLE_S = 5.0
+IDLE_SHARE = 0.005
+"""A process that takes less of a core is idle: without a request a service takes some 0.1 %."""
 MEASUREMENTS = {Counter: ("inc",), Gauge: ("inc", "dec", "set", "set_function"), Histogram: ("observe",)}
 
 
@@ -77,8 +77,8 @@ def exemplar() -> dict[str, str] | None:
 async def measure_lag(used_s: Callable[[], float] = time.process_time) -> None:
     """Measure for how long other work keeps the event loop from going on, until cancelled.
 
-    At irregular times: what recurs each second would else be seen always or never. Seldom while there is little other
-    work: most wake-ups of an idle process would be those for this. ``used_s`` is its processor time.
+    At irregular times: what recurs each second would otherwise be seen always or never. Less often while the process is
+    idle: most of its wake-ups would be for this. ``used_s`` is its processor time.
     """
     every_s = LAG_SAMPLE_S
     while True:
@@ -86,4 +86,4 @@ async def measure_lag(used_s: Callable[[], float] = time.process_time) -> None:
         before_s, due = used_s(), time.perf_counter() + pause_s
         await asyncio.sleep(pause_s)
         LAG.observe(max(0.0, time.perf_counter() - due))
-        every_s = LAG_SAMPLE_AT_REST_S if used_s() - before_s < REST_SHARE * pause_s else LAG_SAMPLE_S
+        every_s = LAG_SAMPLE_IDLE_S if used_s() - before_s < IDLE_SHARE * pause_s else LAG_SAMPLE_S

@@ -44,9 +44,9 @@ log = logging.getLogger("shop.kit.serve")
 
 
 class DatedState(ServerState):
-    """What uvicorn's connections share, with a Date header that is made when an answer needs it.
+    """What uvicorn's connections share, with a Date header that is made when a request begins.
 
-    uvicorn makes it once a second, for which a process that answers nothing would be woken.
+    uvicorn makes it once a second, for which an idle process would be woken.
     """
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
@@ -57,7 +57,7 @@ class DatedState(ServerState):
 
     @property
     def default_headers(self) -> list[tuple[bytes, bytes]]:
-        """Always the same list: an answer that is begun has what is added to it meanwhile."""
+        """Always the same list, so headers added later are also in answers to requests that have already begun."""
         second = int(self._now())
         if second != self._second:
             self._second = second
@@ -115,6 +115,7 @@ class Server(uvicorn.Server):
         self._listening = sockets or []
         make = self.config.http_protocol_class
         self.config.http_protocol_class = functools.partial(self._accepted, make)  # type: ignore[assignment]
+        self.server_state.default_headers = self.config.encoded_headers
         await super().startup(sockets)
         if self.started:
             port = self.servers[0].sockets[0].getsockname()[1]

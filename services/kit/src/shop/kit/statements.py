@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def few(column: str) -> str:
+def expected_few(column: str) -> str:
     """A condition that every uuid fulfils, for the rows of a batch that are joined with a table by ``column``.
 
     PostgreSQL expects 100 rows of jsonb_to_recordset and 10 of unnest. While a table is small it then plans to read all

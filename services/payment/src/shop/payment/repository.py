@@ -14,7 +14,7 @@ from shop.kit import outbox
 from shop.kit.db import Connection, Database, Record
 from shop.kit.ids import new_id
 from shop.kit.outbox import OutboxRow
-from shop.kit.statements import few
+from shop.kit.statements import expected_few
 from shop.payment import domain
 from shop.payment.domain import ChargeRequest, Entry, Payment, Refund, RefundRequest
 from shop.payment.provider import RepaymentOutcome
@@ -41,16 +41,15 @@ RETURNING {PAYMENT}"""
 # join `recorded`. The subquery hides the state from the planner: the index of pending payments has all that were
 # pending since the last vacuum, so it is slower than the primary key.
 RECORD_OUTCOMES = f"""
-WITH given AS MATERIALIZED (
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
-        AS outcome (given_id, new_state, new_reference, new_code) WHERE {few("given_id")}
-), locked AS MATERIALIZED (
-    SELECT id FROM payments JOIN given ON id = given_id WHERE state = (SELECT 'pending') ORDER BY order_id
-    FOR UPDATE OF payments
+WITH locked AS MATERIALIZED (
+    SELECT id AS locked_id, new_state, new_reference, new_code
+    FROM payments JOIN unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
+        AS outcome (given_id, new_state, new_reference, new_code) ON id = given_id
+    WHERE {expected_few("given_id")} AND state = (SELECT 'pending') ORDER BY order_id FOR UPDATE OF payments
 ), recorded AS (
     UPDATE payments SET state = new_state, provider_reference = new_reference, decline_code = new_code,
                         token = NULL, updated_at = $5
-    FROM given WHERE id = given_id AND id IN (SELECT id FROM locked)
+    FROM locked WHERE id = locked_id
     RETURNING {PAYMENT}
 ), booked AS (
     INSERT INTO entries (transaction_id, account, amount, currency, payment_id, at)

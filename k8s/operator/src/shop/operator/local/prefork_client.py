@@ -72,7 +72,7 @@ class PreforkServer:
         country: str = "",
         language: str = "",
     ) -> None:
-        """``modules`` are loaded besides, and how amounts and times are written in ``language`` as in ``country``.
+        """``modules`` are loaded as well, and the locale data of ``language`` in ``country``.
 
         ``process`` is that of `forked_server`, instead of which ``program`` runs.
         """

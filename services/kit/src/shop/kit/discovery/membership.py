@@ -12,7 +12,7 @@ from shop.kit.balancing.instance import About
 
 TTL_S = 30.0
 """Only of instances that end without leaving. Requests go past one that fails within milliseconds, by its breaker; each
-renewal is heard by every process, which is most of what a shop at rest does."""
+renewal is received by all who follow the service, which is much of what an idle shop does."""
 RENEW_S = TTL_S / 3
 SETTLE_S = RENEW_S + 2.0
 """After so long everyone who is there was heard of."""

@@ -1,9 +1,10 @@
 """A registry of instances in a key-value bucket of NATS, for where there is no cluster.
 
 Renewals are heard by plain subscriptions to the bucket's subjects: they have no state in the server that could be lost,
-and the client subscribes again when it connects again. The bucket is read once, by a process that starts.
+and the client subscribes again when it connects again. The bucket is read once for what is subscribed to.
 
-A process hears of the services that it follows, and its own renewals: they are its clock when the others are gone.
+A process receives the renewals of the services that it follows, and its own: they are its clock when all others are
+gone.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from shop.kit.tasks import Tasks
 log = logging.getLogger(__name__)
 
 RENEWALS = Counter("shop_registry_renewals_total", "Renewals of this instance's registration", ["result"])
-MEMBERS = Gauge("shop_registry_instances", "Instances that are registered, of the services that this one follows")
+MEMBERS = Gauge("shop_registry_instances", "Instances that this process knows by the registry")
 BUCKET = "instances"
 SUBJECTS = f"$KV.{BUCKET}."
 EVERYONE = ">"
@@ -95,11 +96,13 @@ class Registry:
         """Keys of registrations, with the wildcards of NATS."""
         self._more_wanted = asyncio.Event()
         self._heard: set[str] = set()
-        """Those of which renewals are heard."""
+        """Those whose renewals are received."""
         self._more_heard = asyncio.Event()
         self._read: set[str] = set()
-        """Those that were looked up in the bucket since then."""
+        """Those whose registrations were read from the bucket after that."""
         self._all_read = asyncio.Event()
+        self._left_meanwhile: set[str] | None = None
+        """Registrations that ended while the bucket is read, which may still be in what is read."""
         self._tried = own is None
         """Whether the first registration has succeeded or failed."""
         self._may_renew = asyncio.Event()
@@ -148,7 +151,7 @@ class Registry:
         if self.members.of(service):
             self._notify(service)
 
-    def hear_everyone(self) -> None:
+    def follow_all(self) -> None:
         """Know the instances of every service, whether it is followed or not."""
         self._want(EVERYONE)
 
@@ -222,22 +225,23 @@ class Registry:
         return True
 
     async def _listen(self) -> None:
-        """Hear the renewals that are wanted. What an earlier run of this loop has missed is read in the bucket."""
+        """Receive the renewals that are wanted. What an earlier run of this loop has missed is read from the bucket."""
         subscriptions: dict[str, Subscription] = {}
-        self._heard.clear()
-        self._read.clear()
+        self._heard, self._read = set(), set()
         try:
             while True:
                 self._more_wanted.clear()
                 for keys in self._wanted - subscriptions.keys():
-                    subscriptions[keys] = await self._bus.hear(f"{SUBJECTS}{keys}", self._arrived)
+                    subscriptions[keys] = await self._bus.subscribe(f"{SUBJECTS}{keys}", self._arrived)
                     self._heard.add(keys)
+                for keys in subscriptions.keys() - self._wanted:
+                    await _end(subscriptions.pop(keys))
+                    self._heard.discard(keys)
                 self._more_heard.set()
                 await self._more_wanted.wait()
         finally:
             for one in subscriptions.values():
-                with contextlib.suppress(*BROKER_ERRORS):
-                    await one.unsubscribe()
+                await _end(one)
 
     async def _arrived(self, message: Msg) -> None:
         self._hear(message.subject.removeprefix(SUBJECTS), message.data)
@@ -246,6 +250,8 @@ class Registry:
         """A renewal, or without content the end of a registration."""
         service = key.partition(".")[0]
         if not content:
+            if self._left_meanwhile is not None:
+                self._left_meanwhile.add(key)
             if self.members.left(key, self._now()):
                 self._notify(service)
             return
@@ -259,24 +265,30 @@ class Registry:
         Read before that, it would not have what comes or goes meanwhile.
         """
         while True:
-            await self._more_heard.wait()
-            self._more_heard.clear()
-            while unread := self._heard - self._read:
+            heard, known = self._heard, self._read
+            while unread := heard - known:
                 await self._read_registrations(unread)
-                self._read |= unread
+                known |= unread
             if self._wanted <= self._read:
                 self._all_read.set()
+            await self._more_heard.wait()
+            self._more_heard.clear()
 
     async def _read_registrations(self, wanted: AbstractSet[str]) -> None:
-        self._bucket = None
-        with errors_as_unavailable():
-            watcher: Any = await (await self._open()).watchall(ignore_deletes=True)
-            try:
-                while (entry := await watcher.updates(SNAPSHOT_TIMEOUT_S)) is not None:
-                    if not self.members.knows(entry.key) and _is_among(entry.key, wanted):
-                        self._hear(entry.key, entry.value or b"")
-            finally:
-                await watcher.stop()
+        self._bucket, left = None, set[str]()
+        self._left_meanwhile = left
+        try:
+            with errors_as_unavailable():
+                watcher: Any = await (await self._open()).watchall(ignore_deletes=True)
+                try:
+                    while (entry := await watcher.updates(SNAPSHOT_TIMEOUT_S)) is not None:
+                        is_new = entry.key not in left and not self.members.knows(entry.key)
+                        if is_new and _is_among(entry.key, wanted):
+                            self._hear(entry.key, entry.value or b"")
+                finally:
+                    await watcher.stop()
+        finally:
+            self._left_meanwhile = None
 
     async def _expire(self) -> None:
         while True:
@@ -298,6 +310,11 @@ class Registry:
 
 def _is_among(key: str, wanted: AbstractSet[str]) -> bool:
     return not wanted.isdisjoint({EVERYONE, f"{key.partition('.')[0]}.*", key})
+
+
+async def _end(subscription: Subscription) -> None:
+    with contextlib.suppress(*BROKER_ERRORS):
+        await subscription.unsubscribe()
 
 
 async def _accepts(url: str) -> bool:

@@ -22,7 +22,7 @@ from shop.kit.db import Database, Record
 from shop.kit.events import OutboxRow
 from shop.kit.outbox import Outbox
 from shop.kit.saga.engine import Status
-from shop.kit.statements import few
+from shop.kit.statements import expected_few
 
 MAX_BATCH_UPDATES = 128
 
@@ -143,7 +143,7 @@ due_at = {_seconds_from_now(lease_s)}, traceparent = {traceparent}"""
         columns = UPDATE_COLUMNS + (f", {self.change_columns}" if self.change_columns else "")
         return f"""
 WITH input AS (
-    SELECT * FROM jsonb_to_recordset($1) AS i({columns}) WHERE {few("saga_id")}
+    SELECT * FROM jsonb_to_recordset($1) AS i({columns}) WHERE {expected_few("saga_id")}
 ), saved AS (
     UPDATE {self.name} s SET
         status = i.status, history = i.history, refusal = coalesce(i.refusal, s.refusal),
