@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 import httptools
 
-CLOSED, BROKEN_OFF = "ServerDisconnectedError", "ClientPayloadError"
+CLOSED, RESET, BROKEN_OFF = "ServerDisconnectedError", "ClientOSError", "ClientPayloadError"
 MALFORMED, NOT_CONNECTED = "ClientResponseError", "ClientConnectorError"
 """What went wrong, by the names that aiohttp has for it: results with either client can be compared."""
+NOT_ANSWERED = frozenset({CLOSED, RESET})
 KEPT_S = 60.0
 Place = tuple[str, int]
 """Host and port."""
@@ -83,7 +84,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         if not self._begun:
-            self._fail(RequestFailed(CLOSED))
+            self._fail(RequestFailed(RESET if isinstance(exc, OSError) else CLOSED))
         elif self._length_known or exc is not None:
             self._fail(RequestFailed(BROKEN_OFF))
         else:
@@ -139,13 +140,13 @@ class Connections:
     async def ask(self, place: Place, request: bytes, *, repeatable: bool = False) -> Answer:
         """RequestFailed or TimeoutError without a whole answer.
 
-        A ``repeatable`` request is sent once more when its connection was closed instead of an answer.
+        A ``repeatable`` request is sent once more when its connection was closed or reset instead of an answer.
         """
         until_s = time.monotonic() + self.timeout_s
         try:
             return await self._ask(place, request, until_s)
         except RequestFailed as failed:
-            if not repeatable or str(failed) != CLOSED:
+            if not repeatable or str(failed) not in NOT_ANSWERED:
                 raise
         return await self._ask(place, request, until_s)
 

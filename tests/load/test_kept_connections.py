@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 import random
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -91,6 +93,27 @@ def always(*answers: bytes, closes: bool = False) -> Reply:
     return reply
 
 
+def resets(answer: bytes = b"") -> Reply:
+    """What there is of an answer; then the connection is reset."""
+
+    async def reply(writer: asyncio.StreamWriter, number: int) -> None:
+        writer.write(answer)
+        without_waiting = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, without_waiting)
+        writer.close()
+
+    return reply
+
+
+def at_the_second(failing: Reply) -> Reply:
+    """The second request is not answered but fails, all others are answered."""
+
+    async def reply(writer: asyncio.StreamWriter, number: int) -> None:
+        await (failing if number == 2 else always(HELLO))(writer, number)
+
+    return reply
+
+
 async def test_a_connection_is_kept_for_the_next_request() -> None:
     async with serving(always(HELLO)) as (server, ask):
         assert [await ask() for _ in range(3)] == [Answer(200, b"hello", b"")] * 3
@@ -159,24 +182,22 @@ async def test_a_connection_closed_between_requests_is_replaced() -> None:
         assert server.used == [1, 2]
 
 
-async def closed_at_the_second(writer: asyncio.StreamWriter, number: int) -> None:
-    if number == 2:
-        writer.close()
-    else:
-        writer.write(HELLO)
+NOT_ANSWERED = {kept_connections.CLOSED: always(b"", closes=True), kept_connections.RESET: resets()}
 
 
-async def test_a_read_is_sent_again_when_its_connection_is_closed_instead_of_an_answer() -> None:
-    async with serving(closed_at_the_second) as (server, ask):
+@pytest.mark.parametrize("failing", NOT_ANSWERED.values(), ids=NOT_ANSWERED)
+async def test_a_read_is_sent_again_when_its_connection_ends_instead_of_an_answer(failing: Reply) -> None:
+    async with serving(at_the_second(failing)) as (server, ask):
         await ask()
         assert (await ask(repeatable=True)).status == 200
         assert server.used == [1, 1, 2]
 
 
-async def test_an_order_is_not_sent_again() -> None:
-    async with serving(closed_at_the_second) as (server, ask):
+@pytest.mark.parametrize(("name", "failing"), NOT_ANSWERED.items(), ids=NOT_ANSWERED)
+async def test_an_order_is_not_sent_again(name: str, failing: Reply) -> None:
+    async with serving(at_the_second(failing)) as (server, ask):
         await ask()
-        with pytest.raises(RequestFailed, match=kept_connections.CLOSED):
+        with pytest.raises(RequestFailed, match=f"^{name}$"):
             await ask()
         assert server.used == [1, 1]
 
@@ -193,9 +214,16 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize(("answer", "name"), FAULTS.items())
-async def test_a_broken_answer_is_named_as_aiohttp_names_it(answer: bytes, name: str) -> None:
-    async with serving(always(answer, closes=True)) as (server, ask):
+RESET_AFTER = {
+    b"": "ClientOSError",
+    b"HTTP/1.1 200 OK\r\nConte": "ClientOSError",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello": "ClientPayloadError",
+}
+
+
+async def assert_failure_is_named(name: str, reply: Reply) -> None:
+    """By this client, and by aiohttp."""
+    async with serving(reply) as (server, ask):
         with pytest.raises(RequestFailed, match=f"^{name}$"):
             await ask()
         async with aiohttp.ClientSession() as session:
@@ -203,6 +231,16 @@ async def test_a_broken_answer_is_named_as_aiohttp_names_it(answer: bytes, name:
                 async with session.post(f"http://127.0.0.1:{server.port}/") as response:
                     await response.read()
         assert type(raised.value).__name__ == name
+
+
+@pytest.mark.parametrize(("answer", "name"), FAULTS.items())
+async def test_a_broken_answer_is_named_as_aiohttp_names_it(answer: bytes, name: str) -> None:
+    await assert_failure_is_named(name, always(answer, closes=True))
+
+
+@pytest.mark.parametrize(("answer", "name"), RESET_AFTER.items())
+async def test_a_reset_connection_is_named_as_aiohttp_names_it(answer: bytes, name: str) -> None:
+    await assert_failure_is_named(name, resets(answer))
 
 
 async def test_a_connection_after_a_malformed_answer_is_not_used_again() -> None:
