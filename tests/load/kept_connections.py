@@ -140,22 +140,20 @@ class Connections:
     async def ask(self, place: Place, request: bytes, *, repeatable: bool = False) -> Answer:
         """RequestFailed or TimeoutError without a whole answer.
 
-        A ``repeatable`` request is sent once more when its connection was closed or reset instead of an answer.
+        A ``repeatable`` request is sent once more, by a new connection, when a kept one was closed or reset instead of
+        an answer: the server may have closed it before the request came. From a new connection that is a refusal.
         """
         until_s = time.monotonic() + self.timeout_s
-        try:
-            return await self._ask(place, request, until_s)
-        except RequestFailed as failed:
-            if not repeatable or str(failed) not in NOT_ANSWERED:
-                raise
-        return await self._ask(place, request, until_s)
-
-    async def _ask(self, place: Place, request: bytes, until_s: float) -> Answer:
-        connection = self._rested(place)
-        if connection is None:
-            async with asyncio.timeout(until_s - time.monotonic()):
-                connection = await self._opened(place)
-        return await connection.ask(request, until_s - time.monotonic())
+        kept = self._rested(place)
+        if kept is not None:
+            try:
+                return await kept.ask(request, self.timeout_s)
+            except RequestFailed as failed:
+                if not repeatable or str(failed) not in NOT_ANSWERED:
+                    raise
+        async with asyncio.timeout(until_s - time.monotonic()):
+            opened = await self._opened(place)
+        return await opened.ask(request, until_s - time.monotonic())
 
     def _rested(self, place: Place) -> _Connection | None:
         resting = self._resting[place]

@@ -194,6 +194,26 @@ async def test_a_read_is_sent_again_when_its_connection_ends_instead_of_an_answe
 
 
 @pytest.mark.parametrize(("name", "failing"), NOT_ANSWERED.items(), ids=NOT_ANSWERED)
+async def test_a_read_by_a_new_connection_is_not_sent_again(name: str, failing: Reply) -> None:
+    async with serving(failing) as (server, ask):
+        with pytest.raises(RequestFailed, match=f"^{name}$"):
+            await ask(repeatable=True)
+        assert server.used == [1]
+
+
+@pytest.mark.parametrize(("name", "failing"), NOT_ANSWERED.items(), ids=NOT_ANSWERED)
+async def test_a_read_is_sent_again_once(name: str, failing: Reply) -> None:
+    async def only_the_first(writer: asyncio.StreamWriter, number: int) -> None:
+        await (always(HELLO) if number == 1 else failing)(writer, number)
+
+    async with serving(only_the_first) as (server, ask):
+        await ask()
+        with pytest.raises(RequestFailed, match=f"^{name}$"):
+            await ask(repeatable=True)
+        assert server.used == [1, 1, 2]
+
+
+@pytest.mark.parametrize(("name", "failing"), NOT_ANSWERED.items(), ids=NOT_ANSWERED)
 async def test_an_order_is_not_sent_again(name: str, failing: Reply) -> None:
     async with serving(at_the_second(failing)) as (server, ask):
         await ask()
