@@ -129,7 +129,7 @@ class _Connection(asyncio.Protocol):
         return self._transport is not None and time.monotonic() - self.rests_since_s <= KEPT_S
 
 
-@dataclass(frozen=True)
+@dataclass
 class Connections:
     """To any number of servers; a request must be answered within ``timeout_s``, connecting included."""
 

@@ -8,9 +8,8 @@ import json
 import random
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import aiohttp
 import pytest
@@ -31,7 +30,6 @@ REFUSED = b'HTTP/1.1 503 Service Unavailable\r\nRETRY-AFTER: 7\r\nContent-Length
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"
 LAST = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello"
 Reply = Callable[[asyncio.StreamWriter, int], Awaitable[None]]
-Ask = Callable[..., Coroutine[Any, Any, Answer]]
 
 
 @dataclass
@@ -65,18 +63,25 @@ class Server:
         return [number for number, _ in self.seen]
 
 
+@dataclass
+class Ask:
+    """Sends one request to the server."""
+
+    port: int
+    connections: Connections
+
+    async def __call__(self, *, repeatable: bool = False) -> Answer:
+        return await self.connections.ask(("localhost", self.port), REQUEST, repeatable=repeatable)
+
+
 @contextlib.asynccontextmanager
-async def serving(reply: Reply, timeout_s: float = TIMEOUT_S) -> AsyncIterator[tuple[Server, Ask]]:
+async def serving(reply: Reply) -> AsyncIterator[tuple[Server, Ask]]:
     """The server, and what asks it."""
-    server, connections = Server(reply), Connections(timeout_s)
+    server, connections = Server(reply), Connections(TIMEOUT_S)
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     server.port = listening.sockets[0].getsockname()[1]
-
-    async def ask(**options: bool) -> Answer:
-        return await connections.ask(("localhost", server.port), REQUEST, **options)
-
     try:
-        yield server, ask
+        yield server, Ask(server.port, connections)
     finally:
         listening.close()
         connections.close()
@@ -120,18 +125,18 @@ async def test_a_connection_is_kept_for_the_next_request() -> None:
         assert server.used == [1, 1, 1]
 
 
-async def test_each_request_under_way_has_a_connection_and_the_longest_at_rest_is_next() -> None:
-    all_here, release = asyncio.Event(), asyncio.Event()
+async def test_each_request_under_way_has_a_connection_and_the_one_idle_longest_is_next() -> None:
+    all_arrived, release = asyncio.Event(), asyncio.Event()
 
     async def reply(writer: asyncio.StreamWriter, number: int) -> None:
         if number == 3:
-            all_here.set()
+            all_arrived.set()
         await release.wait()
         writer.write(HELLO)
 
     async with serving(reply) as (server, ask):
         asked = [asyncio.create_task(ask()) for _ in range(3)]
-        await asyncio.wait_for(all_here.wait(), TIMEOUT_S)
+        await asyncio.wait_for(all_arrived.wait(), TIMEOUT_S)
         release.set()
         await asyncio.gather(*asked)
         for _ in range(6):
@@ -271,23 +276,22 @@ async def test_a_connection_after_a_malformed_answer_is_not_used_again() -> None
         assert server.used == [1, 2]
 
 
-async def test_what_comes_unasked_is_not_taken_for_an_answer() -> None:
+async def test_an_unexpected_answer_is_not_taken_for_the_next_one() -> None:
     async with serving(always(HELLO + REFUSED, HELLO)) as (server, ask):
         assert [(await ask()).status, (await ask()).status] == [200, 200]
         assert server.used == [1, 2]
 
 
 async def test_silence_is_a_timeout_and_its_connection_is_closed() -> None:
-    async def silent_at_first(writer: asyncio.StreamWriter, number: int) -> None:
-        if number > 1:
-            writer.write(HELLO)
-
-    async with serving(silent_at_first, timeout_s=0.2) as (server, ask):
+    async with serving(at_the_second(always(b""))) as (server, ask):
+        await ask()
+        ask.connections.timeout_s = 0.2
         with pytest.raises(TimeoutError):
             await ask()
+        ask.connections.timeout_s = TIMEOUT_S
         await wait_until(lambda: server.open == 0)
         assert (await ask()).status == 200
-        assert server.used == [1, 2]
+        assert server.used == [1, 1, 2]
 
 
 async def test_the_connection_of_a_cancelled_request_is_not_used_again() -> None:
@@ -309,7 +313,7 @@ async def test_the_connection_of_a_cancelled_request_is_not_used_again() -> None
         assert server.used == [1, 2]
 
 
-async def test_connections_that_rested_too_long_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connections_idle_for_too_long_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(always(HELLO)) as (server, ask):
         await ask()
         monkeypatch.setattr(kept_connections, "KEPT_S", -1.0)
@@ -318,12 +322,20 @@ async def test_connections_that_rested_too_long_are_closed(monkeypatch: pytest.M
         assert server.used == [1, 2]
 
 
-async def test_a_host_without_a_name_or_a_server_is_not_connected() -> None:
-    async with serving(always(HELLO)) as (server, _):
-        port = server.port
-    for host in ("127.0.0.1", "nowhere.invalid"):
-        with pytest.raises(RequestFailed, match=kept_connections.NOT_CONNECTED):
-            await Connections(TIMEOUT_S).ask((host, port), REQUEST)
+async def test_a_host_without_a_server_is_not_connected() -> None:
+    async with serving(always(HELLO)) as (_, ask):
+        pass
+    with pytest.raises(RequestFailed, match=kept_connections.NOT_CONNECTED):
+        await ask()
+
+
+async def test_a_host_without_an_address_is_not_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unknown(*_: object, **options: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
+    with pytest.raises(RequestFailed, match=kept_connections.NOT_CONNECTED):
+        await Connections(TIMEOUT_S).ask(("nowhere.invalid", 80), REQUEST)
 
 
 def test_the_faster_event_loop_serves_as_well() -> None:
