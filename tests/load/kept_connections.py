@@ -1,7 +1,7 @@
 """An HTTP/1.1 client that costs the load generator a fraction of a general one's processor time.
 
 It sends requests as the bytes that they are and reads of an answer what a measurement needs. Connections are kept: one
-for each request under way, the one that has rested longest first, a new one when none is free.
+for each request under way, the one that was idle longest first, a new one when none is free.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import asyncio
 import socket
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import httptools
@@ -37,17 +39,17 @@ class Answer(NamedTuple):
 
 
 class _Connection(asyncio.Protocol):
-    """One request at a time. httptools calls the methods that begin with on_."""
+    """One request at a time; ``free`` gets it after each. httptools calls the methods that begin with on_."""
 
-    def __init__(self, resting: deque[_Connection]) -> None:
-        self._resting = resting
+    def __init__(self, free: Callable[[_Connection], None]) -> None:
+        self._free = free
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._answer: asyncio.Future[Answer] | None = None
         self._begun = self._length_known = False
         self._parts: list[bytes] = []
         self._retry_after = b""
-        self.rests_since_s = 0.0
+        self.idle_since_s = 0.0
 
     async def ask(self, request: bytes, timeout_s: float) -> Answer:
         """RequestFailed or TimeoutError without a whole answer; the connection is of no use then."""
@@ -110,8 +112,8 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self._finish()
         if self._transport is not None and self._parser.should_keep_alive():
-            self.rests_since_s = time.monotonic()
-            self._resting.append(self)
+            self.idle_since_s = time.monotonic()
+            self._free(self)
         else:
             self.abort()
 
@@ -126,7 +128,7 @@ class _Connection(asyncio.Protocol):
 
     @property
     def usable(self) -> bool:
-        return self._transport is not None and time.monotonic() - self.rests_since_s <= KEPT_S
+        return self._transport is not None and time.monotonic() - self.idle_since_s <= KEPT_S
 
 
 @dataclass
@@ -134,8 +136,9 @@ class Connections:
     """To any number of servers; a request must be answered within ``timeout_s``, connecting included."""
 
     timeout_s: float
-    _resting: defaultdict[Place, deque[_Connection]] = field(default_factory=lambda: defaultdict(deque))
-    _reached: dict[Place, list[Place]] = field(default_factory=dict)
+    _idle: defaultdict[Place, deque[_Connection]] = field(default_factory=lambda: defaultdict(deque), init=False)
+    _reached: dict[Place, list[Place]] = field(default_factory=dict, init=False)
+    _closed: bool = field(default=False, init=False)
 
     async def ask(self, place: Place, request: bytes, *, repeatable: bool = False) -> Answer:
         """RequestFailed or TimeoutError without a whole answer.
@@ -144,7 +147,7 @@ class Connections:
         an answer: the server may have closed it before the request came. From a new connection that is a refusal.
         """
         until_s = time.monotonic() + self.timeout_s
-        kept = self._rested(place)
+        kept = self._idle_longest(place)
         if kept is not None:
             try:
                 return await kept.ask(request, self.timeout_s)
@@ -155,10 +158,10 @@ class Connections:
             opened = await self._opened(place)
         return await opened.ask(request, until_s - time.monotonic())
 
-    def _rested(self, place: Place) -> _Connection | None:
-        resting = self._resting[place]
-        while resting:
-            found = resting.popleft()
+    def _idle_longest(self, place: Place) -> _Connection | None:
+        idle = self._idle[place]
+        while idle:
+            found = idle.popleft()
             if found.usable:
                 return found
             found.abort()
@@ -166,21 +169,28 @@ class Connections:
 
     async def _opened(self, place: Place) -> _Connection:
         """To the first address of the name that accepts; later connections go to the same."""
-        loop, resting = asyncio.get_running_loop(), self._resting[place]
+        loop, free = asyncio.get_running_loop(), partial(self._free, place)
         for host, port in self._reached.get(place) or await _addresses(place):
             try:
-                _, opened = await loop.create_connection(lambda: _Connection(resting), host, port)
+                _, opened = await loop.create_connection(lambda: _Connection(free), host, port)
             except OSError:
                 continue
             self._reached[place] = [(host, port)]
             return opened
         raise RequestFailed(NOT_CONNECTED)
 
+    def _free(self, place: Place, connection: _Connection) -> None:
+        if self._closed:
+            connection.abort()
+        else:
+            self._idle[place].append(connection)
+
     def close(self) -> None:
-        """Connections that rest are closed; those with a request under way when it ends."""
-        for resting in self._resting.values():
-            while resting:
-                resting.popleft().abort()
+        """Idle connections are closed now, those with a request under way when it ends."""
+        self._closed = True
+        for idle in self._idle.values():
+            while idle:
+                idle.popleft().abort()
 
 
 async def _addresses(place: Place) -> list[Place]:

@@ -322,6 +322,28 @@ async def test_connections_idle_for_too_long_are_closed(monkeypatch: pytest.Monk
         assert server.used == [1, 2]
 
 
+async def test_closing_ends_idle_connections_at_once_and_others_with_their_request() -> None:
+    release = asyncio.Event()
+
+    async def late_at_the_third(writer: asyncio.StreamWriter, number: int) -> None:
+        if number == 2:
+            await wait_until(lambda: len(server.seen) == 3)
+        if number == 3:
+            await release.wait()
+        writer.write(HELLO)
+
+    async with serving(late_at_the_third) as (server, ask):
+        await ask()
+        early, late = asyncio.create_task(ask()), asyncio.create_task(ask())
+        await early
+        ask.connections.close()
+        await wait_until(lambda: server.open == 1)
+        assert not late.done()
+        release.set()
+        assert (await late).status == 200
+        await wait_until(lambda: server.open == 0)
+
+
 async def test_a_host_without_a_server_is_not_connected() -> None:
     async with serving(always(HELLO)) as (_, ask):
         pass
