@@ -17,7 +17,7 @@ PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbi
 SERVER_CONNECTIONS = 4
 """Of each database and role: fewer than the clients, so that transactions of one client get different ones."""
 ROUND_ROBIN = "server_round_robin = 1"
-"""The next transaction gets the connection that has rested longest, which is hardly ever the one before."""
+"""The next transaction gets the connection that was idle longest, which is hardly ever the one before."""
 
 
 class PgBouncer(Store):
