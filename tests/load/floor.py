@@ -114,12 +114,13 @@ async def _bare_reads(url: str, seconds: float) -> float:
             connections, request = Connections(READ_TIMEOUT_S), raw_client.request(PRODUCT)
 
             async def read() -> bool:
-                return (await connections.ask(("127.0.0.1", port), request)).status == 200
+                return (await connections.ask(("127.0.0.1", port), request, repeatable=True)).status == 200
 
             await wait_until(lambda: answers(session, address), START_TIMEOUT_S, "the bare application's start")
-            found = await open_loop.closed_loop(read, workers=READERS, seconds=seconds)
-            connections.close()
-            return found
+            try:
+                return await open_loop.closed_loop(read, workers=READERS, seconds=seconds)
+            finally:
+                connections.close()
 
 
 async def answers(session: aiohttp.ClientSession, address: str) -> bool:
