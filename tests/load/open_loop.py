@@ -154,6 +154,13 @@ class _Generator:
         return Run(len(arrivals), self._samples, self._late_s)
 
     def _send_due(self, waiting: deque[Arrival]) -> None:
+        """An error ends the run; the event loop would only log it."""
+        try:
+            self._start_due(waiting)
+        except Exception as error:  # noqa: BLE001 - raised where the run waits
+            self._all_sent.set_exception(error)
+
+    def _start_due(self, waiting: deque[Arrival]) -> None:
         """Never before its time: a timer that ends early is set again."""
         while waiting:
             late_s = self._now_s() - waiting[0].at_s

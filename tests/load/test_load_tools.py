@@ -103,6 +103,19 @@ async def test_nothing_is_sent_before_its_time_nor_after_a_cancellation() -> Non
     assert len(sent_at) == 40
 
 
+@pytest.mark.parametrize("at_s", [0.0, 0.01])
+async def test_an_error_of_the_generator_itself_ends_the_run(at_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer(kind: str) -> Outcome:
+        return OK
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(open_loop._Generator, "_start", broken)
+    with pytest.raises(RuntimeError, match="broken"):
+        await asyncio.wait_for(open_loop.run([Arrival(at_s, "order")], answer), RELEASE_TIMEOUT_S)
+
+
 @given(rate=st.floats(1, 200), seconds=st.floats(0.1, 5), seed=st.integers(0, 99))
 def test_arrivals_are_ordered_reproducible_and_within_the_time(rate: float, seconds: float, seed: int) -> None:
     arrivals = open_loop.poisson({"order": rate, "browse": rate / 2}, seconds, seed)
