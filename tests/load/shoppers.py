@@ -64,12 +64,12 @@ class ShopError(RuntimeError):
 class Shop:
     """The public API of the shop at ``url``; ``session`` keeps connections open.
 
-    The two kinds of requests that are measured, `order` and `read`, are sent by ``lean`` instead.
+    The two kinds of requests that are measured, `order` and `read`, are sent by ``fast_client`` instead.
     """
 
     url: str
     session: aiohttp.ClientSession
-    lean: Connections = field(default_factory=lambda: Connections(REQUEST_TIMEOUT_S))
+    fast_client: Connections = field(default_factory=lambda: Connections(REQUEST_TIMEOUT_S))
 
     @classmethod
     def at(cls, url: str) -> Self:
@@ -135,12 +135,12 @@ class Shop:
         return await self._ask(f"GET /api/v1/products/{product_id}{self._read_rest}", GOOD_READ, repeatable=True)
 
     async def close(self) -> None:
-        self.lean.close()
+        self.fast_client.close()
         await self.session.close()
 
     async def _ask(self, request: str, good: frozenset[int], *, repeatable: bool = False) -> Outcome:
         try:
-            status, body, retry_after = await self.lean.ask(self._place, request.encode(), repeatable=repeatable)
+            status, body, retry_after = await self.fast_client.ask(self._place, request.encode(), repeatable=repeatable)
         except RequestFailed as failed:
             return Outcome(False, str(failed))
         except TimeoutError:
