@@ -24,8 +24,8 @@ def weighted_purchases(draw: st.DrawFn) -> tuple[Bought, Floats, Floats]:
     groups = draw(st.lists(st.sets(st.integers(0, PRODUCTS - 1), max_size=PRODUCTS), max_size=8))
     count = sum(map(len, groups))
     weights = st.lists(st.integers(1, STEPS), min_size=count, max_size=count)
-    given_, then = (np.array(draw(weights), np.float64) / STEPS for _ in range(2))
-    return bought(groups), given_, then
+    left, right = (np.array(draw(weights), np.float64) / STEPS for _ in range(2))
+    return bought(groups), left, right
 
 
 def bought(groups: list[set[int]]) -> Bought:
@@ -34,11 +34,11 @@ def bought(groups: list[set[int]]) -> Bought:
     return Bought(np.repeat(np.arange(len(groups)), sizes), sizes, products, products, products.astype(np.float64))
 
 
-def expected(of: Bought, given_: Floats, then: Floats) -> Floats:
-    """given.T @ then without its diagonal."""
-    left, right = np.zeros((2, len(of.sizes), PRODUCTS))
-    left[of.groups, of.products], right[of.groups, of.products] = given_, then
-    sums: Floats = left.T @ right
+def expected(of: Bought, left: Floats, right: Floats) -> Floats:
+    """left.T @ right without its diagonal."""
+    lefts, rights = np.zeros((2, len(of.sizes), PRODUCTS))
+    lefts[of.groups, of.products], rights[of.groups, of.products] = left, right
+    sums: Floats = lefts.T @ rights
     np.fill_diagonal(sums, 0)
     return sums
 
@@ -46,18 +46,18 @@ def expected(of: Bought, given_: Floats, then: Floats) -> Floats:
 @pytest.mark.parametrize(("pairs", "cells_per_pair"), LIMITS)
 @given(made=weighted_purchases())
 def test_sums_are_those_of_matrices(made: tuple[Bought, Floats, Floats], pairs: int, cells_per_pair: int) -> None:
-    of, given_, then = made
+    of, left, right = made
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(product_sums, "MAX_BLOCK_PAIRS", pairs)
         patch.setattr(product_sums, "MAX_CELLS_PER_PAIR", cells_per_pair)
         sums = ProductSums(of, PRODUCTS)
-        rows = list(sums.rows(given_, then))
-    matrix = expected(of, given_, then)
+        rows = list(sums.rows(left, right))
+    matrix = expected(of, left, right)
     assert [position for position, _, _ in rows] == list(range(PRODUCTS))
     for position, products, shared in rows:
         assert products.tolist() == np.flatnonzero(matrix[position]).tolist()
         assert shared.tolist() == matrix[position][products].tolist()
-    assert sums.totals(given_, then).tolist() == matrix.sum(axis=1).tolist()
+    assert sums.totals(left, right).tolist() == matrix.sum(axis=1).tolist()
 
 
 def test_no_products_have_no_rows() -> None:

@@ -112,9 +112,9 @@ def _by_order(bought: Bought, popularity: Floats, now: float, tuning: Tuning) ->
     weights = steps(weights / np.maximum(bought.sizes[bought.groups] - 1, 1))
     small = bought.sizes[bought.groups] <= MAX_PRODUCTS_PER_ORDER
     bought, weights = bought.kept(small), weights[small]
-    once, shared = np.ones(len(weights)), ProductSums(bought, len(popularity))
-    found, pairs = _Found(shared.totals(once, weights), popularity, tuning.order_shrinkage), _Pairs()
-    rows = zip(shared.rows(once, weights), shared.rows(once, once), strict=True)
+    ones, shared = np.ones(len(weights)), ProductSums(bought, len(popularity))
+    found, pairs = _Found(shared.totals(ones, weights), popularity, tuning.order_shrinkage), _Pairs()
+    rows = zip(shared.rows(ones, weights), shared.rows(ones, ones), strict=True)
     for (position, products, together), (_, others, orders) in rows:
         found.add(position, products, together)
         pairs.add(position, others, orders)
