@@ -32,7 +32,7 @@ WAIT = Histogram(
 CONNECT_TIMEOUT_S = 3.0
 ACQUIRE_TIMEOUT_S = 3.0
 STATEMENT_TIMEOUT_S = 10.0
-IDLE_CONNECTION_LIFETIME_S = 10.0
+IDLE_CONNECTION_LIFETIME_S = 8.0
 """An idle connection holds 2 to 6 MiB in the server, and making one takes some milliseconds. A start opens as many as a
 pool may have, of which a service at rest uses two."""
 STATEMENT_CACHE_SIZE = 100
