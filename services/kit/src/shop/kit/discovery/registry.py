@@ -109,7 +109,8 @@ class Registry:
         """Set while the process is ready and stays."""
 
     def start(self, tasks: Tasks) -> None:
-        self._want(EVERYONE if self._own is None else self._own().key)
+        for key in self._own_keys() or {EVERYONE}:
+            self._want(key)
         MEMBERS.set_function(self.members.count)
         tasks.start("registry", self._listen)
         tasks.start("registry snapshot", self._read_bucket)
@@ -118,6 +119,10 @@ class Registry:
             for result in ("ok", "failed"):
                 RENEWALS.labels(result)
             tasks.start("registration", self._renew)
+
+    def _own_keys(self) -> set[str]:
+        """Its own renewals are received as a clock, and nothing is read from the bucket for them."""
+        return set() if self._own is None else {self._own().key}
 
     async def known(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -227,7 +232,7 @@ class Registry:
     async def _listen(self) -> None:
         """Receive the renewals that are wanted. What an earlier run of this loop has missed is read from the bucket."""
         subscriptions: dict[str, Subscription] = {}
-        self._heard, self._read = set(), set()
+        self._heard, self._read = set(), self._own_keys()
         try:
             while True:
                 self._more_wanted.clear()
