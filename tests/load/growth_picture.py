@@ -56,7 +56,7 @@ PANELS = {
         ),
         (
             "few products: Python's time for a request; next: more processes and cores",
-            "many products: sorting all that a search finds; next: an index that has the order, or a search engine",
+            "many products: looking at many until a page is full; next: an index for each order, or a search engine",
         ),
     ),
     "cores": Panel(
