@@ -124,7 +124,7 @@ async def test_it_is_measured_less_often_while_the_process_is_idle(
     with pytest.raises(asyncio.CancelledError):
         await exposition.measure_lag(lambda: used_s)
     assert (measured("shop_event_loop_lag_seconds_count") or 0.0) - before == 20
-    assert pauses[0] <= 1.5, "not yet known to rest"
+    assert pauses[0] <= 1.5, "not yet known to be idle"
     least, most = (2.5, 7.5) if seldom else (0.5, 1.5)
     assert all(least <= pause <= most for pause in pauses[1:]), pauses
 

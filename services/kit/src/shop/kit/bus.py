@@ -279,12 +279,10 @@ class Bus:
         Nothing of it is acknowledged, whether a stream keeps the subject or not. ``subscribed`` is set once nothing
         that is sent is missed any more: what is read of a stream after that, and what is heard, leave no gap.
         """
-        while not self.connected:
-            await self.wait_connected(CONNECTION_WAIT_S)
+        subscription = await self.subscribe(subject)
+        if subscribed is not None:
+            subscribed.set()
         with errors_as_unavailable():
-            subscription = await self._client.subscribe(subject, pending_msgs_limit=MAX_PENDING_BROADCASTS)
-            if subscribed is not None:
-                subscribed.set()
             try:
                 async for message in subscription.messages:
                     yield message
@@ -292,7 +290,7 @@ class Bus:
                 with contextlib.suppress(*BROKER_ERRORS):
                     await subscription.unsubscribe()
 
-    async def subscribe(self, subject: str, arrived: Callable[[Msg], Awaitable[None]]) -> Subscription:
+    async def subscribe(self, subject: str, arrived: Callable[[Msg], Awaitable[None]] | None = None) -> Subscription:
         """Call ``arrived`` with what is sent from when this returns, as `messages`, with less work for each message."""
         while not self.connected:
             await self.wait_connected(CONNECTION_WAIT_S)
