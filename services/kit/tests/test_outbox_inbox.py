@@ -14,7 +14,7 @@ import pytest
 from services.kit.tests.event_service import NOW, EventService, Happened, event_service_on, measured
 from shop.devkit import embedded
 from shop.devkit.testing import DatabaseFor, Logged, wait_until
-from shop.kit import inbox, outbox
+from shop.kit import db, inbox, outbox
 from shop.kit.db import Connection, Database
 from shop.kit.dead_letters import DeadLetters
 from shop.kit.errors import Unavailable
@@ -284,3 +284,26 @@ async def test_the_stream_is_measured_less_often_than_the_age_of_events_and_agai
     assert looks[:4] == ["age", "stream", "age", "stream"]
     assert set(looks[4:]) == {"age"}
     assert measured("shop_broker_stream_bytes", stream="measured") == 7
+
+
+@pytest.mark.parametrize("relays", [True, False])
+async def test_statements_use_the_connection_of_a_relay_that_has_nothing_to_do(
+    database_for: DatabaseFor, nats_url: str, relays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of one that stands by."""
+    monkeypatch.setattr(db, "IDLE_CONNECTION_LIFETIME_S", 0.5)
+    url = await database_for("kit")
+    async with event_service_on(url, nats_url) as first, event_service_on(url, nats_url) as second:
+        await wait_until(lambda: first.outbox._relays or second.outbox._relays)
+        service = next(one for one in (first, second) if one.outbox._relays is relays)
+        locks = f"SELECT pid FROM pg_locks WHERE objid = {outbox.LOCK_KEY} AND granted"
+        others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'kit'"
+
+        async def on_the_connection_of_its_relay() -> bool:
+            """The lock's of the relay; the other one has no other connection that it could be."""
+            own = await service.database.fetchval("SELECT pg_backend_pid()")
+            relay = await service.database.fetchval(locks)
+            open_now = {row["pid"] for row in await service.database.fetch(others)} - {relay}
+            return own == relay if relays else open_now == {own}
+
+        await wait_until(on_the_connection_of_its_relay)

@@ -218,6 +218,13 @@ class Database(Connection):
             with contextlib.suppress(*LOST):
                 await self._raw.release(raw)
 
+    def lent(self, raw: Any) -> contextlib.AbstractAsyncContextManager[None]:
+        """Lend the connection of a `session` to single statements while the block runs, in which it must not be used.
+
+        The session waits for a statement that is running when the block ends, STATEMENT_TIMEOUT_S at most.
+        """
+        return self._raw.lent(raw)  # type: ignore[no-any-return]
+
     async def close(self) -> None:
         with contextlib.suppress(*LOST):
             await asyncio.wait_for(self._raw.close(), CONNECT_TIMEOUT_S)

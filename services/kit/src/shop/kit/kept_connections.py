@@ -3,12 +3,16 @@
 Giving a connection back to asyncpg's pool and getting it again takes as much processor time as a small statement: a
 task, a proxy and a timer each time. Here connections that have finished a statement are kept for the next one. Whatever
 is unusual goes the pool's way: a statement that failed or was cancelled, a session, a connection that others wait for.
+
+A session that pauses lends its connection to single statements, so a service at rest has one connection and not two.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -20,6 +24,18 @@ BUSY_PER_S = 2.0
 with what the driver asks of types and the plans of its first statements."""
 
 
+class Lent:
+    """The connection of a session that pauses; one statement at a time uses it."""
+
+    def __init__(self, connection: Any, generation: int) -> None:
+        self.connection = connection
+        self._generation = generation
+        self.in_use = asyncio.Lock()
+
+    def is_usable(self, generation: int) -> bool:
+        return not self.in_use.locked() and self._generation == generation and _is_open(self.connection)
+
+
 class KeptConnections:
     """What `shop.kit.db` uses of ``pool``. A connection that is not used for ``idle_s`` seconds goes back to it, unless
     the service is busy."""
@@ -29,6 +45,7 @@ class KeptConnections:
         self._idle_s = idle_s
         self._kept: deque[tuple[Any, float]] = deque()
         """With the time when each was used last, the newest at the end."""
+        self._lent: Lent | None = None
         self._waiting = 0
         self._generation = 0
         """Grows when those that are open are to be replaced."""
@@ -55,8 +72,25 @@ class KeptConnections:
     async def executemany(self, sql: str, rows: Any) -> None:
         await self._run("executemany", sql, rows)
 
+    @contextlib.asynccontextmanager
+    async def lent(self, connection: Any) -> AsyncIterator[None]:
+        """Lend a session's connection to single statements while the block runs; at its end it is the session's again.
+
+        The end waits for a statement that is running. If it is cancelled meanwhile, the pool closes the connection
+        instead of taking it back. One session lends at a time: with a second one the first does not any more.
+        """
+        self._lent = lent = Lent(connection, self._generation)
+        try:
+            yield
+        finally:
+            self._lent = None
+            await lent.in_use.acquire()
+
     async def _run(self, method: str, *args: Any) -> Any:
         generation = self._generation
+        if (lent := self._lent) is not None and lent.is_usable(generation):
+            async with lent.in_use:
+                return await getattr(lent.connection, method)(*args)
         connection = self._take() or await self.acquire()
         try:
             result = await getattr(connection, method)(*args)

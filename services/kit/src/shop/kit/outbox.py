@@ -224,14 +224,16 @@ class Outbox:
         async with self._database.session() as raw:
             guard = Connection(raw)
             while not await guard.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):
-                await self._stand_by()
+                async with self._database.lent(raw):
+                    await self._stand_by()
             try:
                 self._relays = True
                 self._bus.reconnected.set()
                 while True:
                     await self._relay_once(guard)
                     if not self._more:
-                        await self._woken(MARK_WITHIN_S if self._acknowledged else LOOK_EVERY_S)
+                        async with self._database.lent(raw):
+                            await self._woken(MARK_WITHIN_S if self._acknowledged else LOOK_EVERY_S)
             finally:
                 self._relays = False
                 if self._acknowledged:
