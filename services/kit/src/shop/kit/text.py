@@ -76,6 +76,8 @@ def code(text: str) -> str:
 
 def printable(text: str) -> str:
     """``text`` as one line of printable characters; for text that was stored before it was validated."""
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())
     return " ".join("".join(" " if _invisible(one) else one for one in unicodedata.normalize("NFC", text)).split())
 
 

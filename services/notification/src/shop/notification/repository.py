@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
@@ -176,12 +176,16 @@ def message_rows(wanted: Sequence[Wanted]) -> list[dict[str, Any]]:
     """
     ids = sorted(new_id() for _ in wanted)
     return [
-        asdict(notice)
-        | {
+        {
             "id": message_id,
             "source": received.event_id,
             "event_id": uuid5(received.event_id, notice.template) if notice.second else received.event_id,
             "trace_id": received.trace_id,
+            "channel": notice.channel,
+            "template": notice.template,
+            "user_id": notice.user_id,
+            "order_id": notice.order_id,
+            "recipient": notice.recipient,
             "data": received.event.model_dump(mode="json") | dict(notice.extra),
         }
         for message_id, (received, notice) in zip(ids, wanted, strict=True)
