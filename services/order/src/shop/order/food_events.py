@@ -84,7 +84,9 @@ class FoodEvents:
             await asyncio.sleep(self._poll_s)
 
     async def settle_once(self) -> int:
-        """Try again what could not be done before; return for how many orders."""
+        """Try again what could not be done before; return for how many orders. Mostly there is nothing to lock."""
+        if not await food_repository.unsettled(self._database, 1):
+            return 0
         async with self._database.transaction() as connection:
             known = await food_repository.unsettled(connection, MAX_UNSETTLED)
             if known:

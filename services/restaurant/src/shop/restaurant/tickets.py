@@ -46,6 +46,8 @@ WHERE id IN (
         SELECT restaurant_id FROM tickets WHERE due_at <= $1 ORDER BY due_at LIMIT {MAX_LOOKED_AT}) AS due
 ) ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED"""  # noqa: S608 - constants
 
+ANY_DUE = "SELECT true FROM tickets WHERE due_at <= $1 ORDER BY due_at LIMIT 1"
+
 T_COLUMNS = (
     "t.order_id, t.restaurant_id, t.user_id, t.restaurant_name, t.customer_name, t.note, t.lines, t.currency,"
     " t.minimum_order, coalesce(r.lat, 0) AS lat, coalesce(r.lon, 0) AS lon,"
@@ -203,7 +205,9 @@ class TicketRepository:
         raise Unavailable("database", f"tickets still contended after {MAX_ATTEMPTS} tries")
 
     async def change_due(self, now: datetime, decide: Decide) -> int:
-        """Change the tickets that are due, at most MAX_DUE of them; return how many were."""
+        """Change the tickets that are due, at most MAX_DUE of them; return how many were. Mostly there is none."""
+        if not await self._database.fetchval(ANY_DUE, now):
+            return 0
         async with self._database.transaction() as connection:
             rows = await _locked(connection, LOCK_DUE, now, MAX_DUE)
             tickets = await _tickets(connection, DUE, list(rows), now, MAX_DUE) if rows else {}
