@@ -41,7 +41,7 @@ REASONS = {
 
 
 class When(StrEnum):
-    """Of a kill: the server has not seen the write, or it has and the operator never hears of it."""
+    """Of a kill: the server has not seen the write, or it has and the operator never receives the answer."""
 
     BEFORE = "before"
     AFTER = "after"
@@ -192,7 +192,7 @@ class Proxy:
             return _no_answer(request)
         try:
             answer = await self._forward(request, body)
-        except asyncio.CancelledError:  # The client closed its connection, so it never hears of the write.
+        except asyncio.CancelledError:  # The client closed its connection, so it never receives the answer.
             self._due(seen, number, When.AFTER)
             raise
         return _no_answer(request) if self._due(seen, number, When.AFTER) else answer

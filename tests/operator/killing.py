@@ -1,8 +1,8 @@
 """Operators that are killed (SIGKILL) at their writes, one after the other, and what must hold when they are through.
 
-A killed operator leaves either a write that the server never saw, or one whose answer it never heard. After each kill
-a new process begins and is killed at its own first write, once before the server sees that write and once after, until
-a whole creation, upgrade or deletion is through. So every write is killed at in both ways, and none is made in peace.
+A killed operator leaves either a write that the server never saw, or one whose answer it never received. After each
+kill a new process begins and is killed at its own first write, once before the server sees that write and once after,
+until a whole creation, upgrade or deletion is through. So a process is killed at every write, before and after it.
 """
 
 from __future__ import annotations

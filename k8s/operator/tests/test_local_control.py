@@ -1,4 +1,4 @@
-"""Commands to a supervisor: what a client hears while one is carried out, and when that takes too long."""
+"""Commands to a supervisor: what a client receives while one is carried out, and when that takes too long."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Shop:
             raise ShopctlError("no such service")
         return {"services": ["order"]}
 
-    async def ask(self, command: str, heard: list[str]) -> dict[str, Any]:
-        return await asyncio.to_thread(control.ask, self.port, TOKEN, command, report=heard.append)
+    async def ask(self, command: str, reported: list[str]) -> dict[str, Any]:
+        return await asyncio.to_thread(control.ask, self.port, TOKEN, command, report=reported.append)
 
 
 @pytest.fixture
@@ -49,20 +49,20 @@ async def shop(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Shop]:
 
 
 async def test_a_client_hears_what_is_waited_for_each_time_that_it_changes(shop: Shop) -> None:
-    heard: list[str] = []
-    asked = asyncio.create_task(shop.ask("apply", heard))
-    await wait_until(lambda: heard == ["order-1 starting"])
+    reported: list[str] = []
+    asked = asyncio.create_task(shop.ask("apply", reported))
+    await wait_until(lambda: reported == ["order-1 starting"])
     shop.waits_for = "order-2 starting"
-    await wait_until(lambda: heard == ["order-1 starting", "order-2 starting"])
+    await wait_until(lambda: reported == ["order-1 starting", "order-2 starting"])
     shop.may_finish.set()
     assert await asked == {"services": ["order"]}
-    assert len(heard) == 2
+    assert len(reported) == 2
 
 
 async def test_a_refusal_comes_after_progress_as_well(shop: Shop) -> None:
-    heard: list[str] = []
-    asked = asyncio.create_task(shop.ask("scale", heard))
-    await wait_until(lambda: heard)
+    reported: list[str] = []
+    asked = asyncio.create_task(shop.ask("scale", reported))
+    await wait_until(lambda: reported)
     shop.may_finish.set()
     with pytest.raises(ShopctlError, match="no such service"):
         await asked

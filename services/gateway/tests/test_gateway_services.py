@@ -27,7 +27,7 @@ WAIT_S = 30.0
 
 @pytest.fixture
 async def registry_shop(open_shop: Open, nats_url: str) -> AsyncIterator[Shop]:
-    """The gateway is registered, too, and so might hear only of those that it follows."""
+    """The gateway is registered, too, and so might know only those that it follows."""
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     own = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with open_shop(discovery="registry", nats_url=nats_url, instance_url=own, instance_id="gateway-1") as shop:

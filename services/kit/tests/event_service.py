@@ -81,7 +81,7 @@ async def event_service_on(url: str, nats_url: str) -> AsyncIterator[EventServic
     relay = Outbox(database, bus, "kit", RETENTION_S)
     service = EventService(database, bus, tasks, relay, url=url)
     tasks.start("outbox", relay.run)
-    tasks.start("outbox wake-ups", relay.hear)
+    tasks.start("outbox wake-ups", relay.receive_wake_ups)
     Inbox("kit", database, bus).start([Consumer("reader", [Happened], service.handle)], tasks)
     try:
         yield service

@@ -106,7 +106,7 @@ async def test_processes_find_each_other_and_one_that_leaves_is_gone(join: Join)
     await wait_until(lambda: one.found == late.found == {"order-1", "order-3"})
 
 
-async def test_nothing_is_missed_between_what_is_stored_and_what_is_heard(join: Join) -> None:
+async def test_nothing_is_missed_between_what_is_stored_and_what_is_received(join: Join) -> None:
     """Registrations that are not renewed are stored one after the other while a process begins to listen."""
     one = join(1)
     await wait_until(lambda: one.found == {"order-1"})
@@ -272,7 +272,7 @@ async def test_nobody_is_thrown_out_while_the_registry_is_away(tmp_path: Path, h
         async with joining(broker.url, f"http://127.0.0.1:{port}") as join:
             one, two = join(1), join(2)
             await wait_until(lambda: one.found == two.found == {"order-1", "order-2"})
-            await wait_until(lambda: one.registry.members.heard_s > TTL_S)
+            await wait_until(lambda: one.registry.members.reachable_s > TTL_S)
             seen = len(one.seen)
             began = asyncio.get_running_loop().time()
             if how == "killed":
@@ -284,8 +284,8 @@ async def test_nobody_is_thrown_out_while_the_registry_is_away(tmp_path: Path, h
                 await asyncio.to_thread(broker.start)
             else:
                 broker.process.send_signal(signal.SIGCONT)
-            heard_s = one.registry.members.heard_s
-            await wait_until(lambda: one.registry.members.heard_s > heard_s)
+            reachable_s = one.registry.members.reachable_s
+            await wait_until(lambda: one.registry.members.reachable_s > reachable_s)
             await wait_until(lambda: is_stored(one), 10 * TTL_S)
             three = join(3)
             await wait_until(lambda: one.found == three.found == {"order-1", "order-2", "order-3"})
@@ -313,18 +313,18 @@ EIGHTHS_S = st.integers(0, 320).map(lambda eighths: eighths / 8)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), EIGHTHS_S), max_size=40))
-def test_an_instance_is_forgotten_only_when_others_were_heard_for_longer_than_its_time(
-    heard: list[tuple[int, float]],
+def test_an_instance_is_forgotten_only_when_others_renewed_for_longer_than_its_time(
+    renewals: list[tuple[int, float]],
 ) -> None:
     members, now = Membership(0.0, ttl_s=12.0, renew_s=4.0), 0.0
-    audible, last = 0.0, {}
-    for number, waited_s in heard:
+    reachable_s, last = 0.0, {}
+    for number, waited_s in renewals:
         now += waited_s
-        audible += min(waited_s, 4.0)
-        members.heard(registration(number), now)
-        last[number] = audible
+        reachable_s += min(waited_s, 4.0)
+        members.renewed(registration(number), now)
+        last[number] = reachable_s
         members.expired()
-        last = {one: at for one, at in last.items() if audible - at <= 12.0}
+        last = {one: at for one, at in last.items() if reachable_s - at <= 12.0}
         assert {one.id for one in members.of("order").values()} == {f"order-{one}" for one in last}
 
 

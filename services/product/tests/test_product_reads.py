@@ -13,7 +13,7 @@ from services.product.tests.product_service import RunningService, product_app
 from shop.devkit.testing import Running, wait_until
 from shop.kit.bus import Bus
 from shop.kit.tasks import Tasks
-from shop.product.reads import ReadCache, Siblings
+from shop.product.reads import OtherInstances, ReadCache
 
 LONG_S = 60.0
 """Of answers that would be seen to be old for the whole test."""
@@ -58,7 +58,7 @@ async def other(service: RunningService, running: Running) -> AsyncIterator[http
     first, second = product_app(settings), product_app(settings)
     async with running(first) as client, running(second) as other_client:
         service.client = client
-        one, another = (app.state.service._siblings for app in (first, second))
+        one, another = (app.state.service._others for app in (first, second))
         await wait_until(lambda: one._name in another.known and another._name in one.known)
         yield other_client
 
@@ -97,20 +97,20 @@ async def test_other_instances_hear_of_reservations_and_releases(
 
 async def test_an_instance_that_is_gone_is_waited_for_once(nats_url: str) -> None:
     tasks, buses = Tasks(), [Bus(nats_url, "first"), Bus(nats_url, "second")]
-    siblings = [Siblings(bus, ReadCache(LONG_S), wait_s=LONG_S) for bus in buses]
+    instances = [OtherInstances(bus, ReadCache(LONG_S), wait_s=LONG_S) for bus in buses]
     for bus in buses:
         bus.start(tasks)
-    hearing = [asyncio.create_task(one.hear()) for one in siblings]
-    await wait_until(lambda: all(one.known for one in siblings))
-    await siblings[0].invalidated_everywhere([uuid4()])
-    assert siblings[0].known
-    hearing[1].cancel()
-    await asyncio.gather(hearing[1], return_exceptions=True)
-    siblings[0]._wait_s = 0.05
-    await siblings[0].invalidated_everywhere([uuid4()])
-    assert not siblings[0].known
-    hearing[0].cancel()
-    await asyncio.gather(hearing[0], return_exceptions=True)
+    receiving = [asyncio.create_task(one.receive()) for one in instances]
+    await wait_until(lambda: all(one.known for one in instances))
+    await instances[0].invalidated_everywhere([uuid4()])
+    assert instances[0].known
+    receiving[1].cancel()
+    await asyncio.gather(receiving[1], return_exceptions=True)
+    instances[0]._wait_s = 0.05
+    await instances[0].invalidated_everywhere([uuid4()])
+    assert not instances[0].known
+    receiving[0].cancel()
+    await asyncio.gather(receiving[0], return_exceptions=True)
     await tasks.stop()
     for bus in buses:
         await bus.close()

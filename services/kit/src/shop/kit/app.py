@@ -222,7 +222,7 @@ async def _running(settings: ServiceSettings, uses_bus: bool) -> AsyncIterator[C
             if uses_bus:
                 context.tasks.start("outbox", context.outbox.run)
                 context.tasks.start("outbox age", context.outbox.watch)
-                context.tasks.start("outbox wake-ups", context.outbox.hear)
+                context.tasks.start("outbox wake-ups", context.outbox.receive_wake_ups)
         yield context
     finally:
         await discovery.leave()

@@ -277,7 +277,7 @@ class Bus:
         """What is sent from now on; a reader that is slow misses what exceeds MAX_PENDING_BROADCASTS.
 
         Nothing of it is acknowledged, whether a stream keeps the subject or not. ``subscribed`` is set once nothing
-        that is sent is missed any more: what is read of a stream after that, and what is heard, leave no gap.
+        that is sent is missed any more: what is read of a stream after that, and what is received, leave no gap.
         """
         subscription = await self.subscribe(subject)
         if subscribed is not None:

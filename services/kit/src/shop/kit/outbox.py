@@ -192,7 +192,7 @@ class Outbox:
         STREAM_BYTES.labels(self._noun).set(size)
         STREAM_LIMIT_BYTES.labels(self._noun).set(limit)
 
-    async def hear(self) -> None:
+    async def receive_wake_ups(self) -> None:
         """Be woken by the other replicas, until cancelled."""
         async for _ in self._bus.listen(f"{WAKE_SUBJECT}.{self._noun}"):
             if self._relays:

@@ -24,7 +24,7 @@ MAX_PAGES = 256
 """Each reservation looks through all of them."""
 ETAG_BYTES = 9
 SUBJECT = "live.product.reads"
-MAX_SIBLINGS = 1_000
+MAX_OTHER_INSTANCES = 1_000
 
 type Found = tuple[bytes, Collection[UUID]]
 """A document and the products that it shows."""
@@ -113,11 +113,11 @@ def answer_of(body: bytes) -> Answer:
     return Answer(body, f'"{hashlib.blake2b(body, digest_size=ETAG_BYTES).hexdigest()}"')
 
 
-class Siblings:
-    """The other instances of the service that keep answers, as far as they have been heard of.
+class OtherInstances:
+    """The other instances of the service that keep answers, as far as they are known.
 
-    Each says that it is there when it connects, and those that hear it answer, so a single instance sends nothing for
-    a change. One that does not confirm within ``wait_s`` seconds, the time to live of its answers, is forgotten.
+    Each says that it is there when it connects, and those that receive it answer, so a single instance sends nothing
+    for a change. One that does not confirm within ``wait_s`` seconds, the time to live of its answers, is forgotten.
     """
 
     def __init__(self, bus: Bus, cache: ReadCache, wait_s: float) -> None:
@@ -155,14 +155,14 @@ class Siblings:
         finally:
             del self._unconfirmed[change]
 
-    async def hear(self) -> None:
+    async def receive(self) -> None:
         """Drop what the others say has changed, for as long as the service runs."""
         subscribed, changed = asyncio.Event(), asyncio.Event()
         forget = self._bus.on_change(changed.set)
         announcing = asyncio.create_task(self._announce(subscribed, changed))
         try:
             async for message in self._bus.messages(SUBJECT, subscribed):
-                await self._heard(orjson.loads(message.data))
+                await self._received(orjson.loads(message.data))
         finally:
             forget()
             announcing.cancel()
@@ -175,11 +175,11 @@ class Siblings:
             await self._send("here")
             await changed.wait()
 
-    async def _heard(self, message: Mapping[str, Any]) -> None:
+    async def _received(self, message: Mapping[str, Any]) -> None:
         sender = message["from"]
         if sender == self._name:
             return
-        is_new = sender not in self._known and len(self._known) < MAX_SIBLINGS
+        is_new = sender not in self._known and len(self._known) < MAX_OTHER_INSTANCES
         if is_new:
             self._known.add(sender)
         if message["kind"] == "changed":

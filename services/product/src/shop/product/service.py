@@ -25,7 +25,7 @@ from shop.kit.pages import cut_page, decode_cursor
 from shop.product import errors, metrics
 from shop.product.domain import Request, Shortage, merged
 from shop.product.reads import Answer as Read
-from shop.product.reads import Found, ReadCache, Siblings, answer_of
+from shop.product.reads import Found, OtherInstances, ReadCache, answer_of
 from shop.product.repository import SORTS, ProductRepository
 from shop.product.reservations import Answer, ReservationRepository
 from shop.product.schemas import NewProduct, ProductChange, product_document
@@ -79,14 +79,14 @@ class ProductService:
         clock: Clock,
         settings: Settings,
         cache: ReadCache,
-        siblings: Siblings,
+        others: OtherInstances,
     ) -> None:
         self._products = products
         self._reservations = reservations
         self._clock = clock
         self._currency = settings.store.currency
         self._cache = cache
-        self._siblings = siblings
+        self._others = others
         self._reserving = Batcher[Sequence[Request], list[Answer]](
             self._reserve_calls, max_items=MAX_CALLS_PER_BATCH, max_inflight=BATCHES_INFLIGHT
         )
@@ -97,10 +97,10 @@ class ProductService:
         reservations = ReservationRepository(context.database)
         settings = cast(Settings, context.settings)
         cache = ReadCache(settings.read_cache_seconds)
-        siblings = Siblings(context.bus, cache, settings.read_cache_seconds)
+        others = OtherInstances(context.bus, cache, settings.read_cache_seconds)
         context.tasks.start("stock-count", StockCount(products, settings.stock_count_seconds).run)
-        context.tasks.start("changes of other instances", siblings.hear)
-        return cls(products, reservations, context.clock, settings, cache, siblings)
+        context.tasks.start("changes of other instances", others.receive)
+        return cls(products, reservations, context.clock, settings, cache, others)
 
     async def product(self, product_id: UUID) -> Read:
         """The product as JSON; Problem 404 ``unknown_product``."""
@@ -149,12 +149,12 @@ class ProductService:
     async def _changed(self, product_id: UUID) -> None:
         """No instance answers with the product as it was before."""
         self._cache.invalidate([product_id], listings=True)
-        await self._siblings.invalidated_everywhere([product_id])
+        await self._others.invalidated_everywhere([product_id])
 
     async def _stock_changed(self, ids: Collection[UUID]) -> None:
         """This instance does not answer with the stock as it was before, the others not for long."""
         self._cache.invalidate(ids, listings=False)
-        await self._siblings.invalidated(ids)
+        await self._others.invalidated(ids)
 
     async def create(self, new: NewProduct) -> dict[str, Any]:
         """Add a product; Problem 409 ``sku_taken``, 422 for a foreign currency."""

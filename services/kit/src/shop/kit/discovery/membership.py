@@ -1,4 +1,4 @@
-"""Which instances are registered, by what was heard of them. No input or output."""
+"""Which instances are registered, by the renewals that were received. No input or output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TTL_S = 30.0
 renewal is received by all who follow the service, which is much of what an idle shop does."""
 RENEW_S = TTL_S / 3
 SETTLE_S = RENEW_S + 2.0
-"""After so long everyone who is there was heard of."""
+"""By then each instance that is there has renewed its registration."""
 BASE_URL = r"https?://[A-Za-z0-9._\-\[\]:]{1,255}"
 HOST_AND_PORT = r"[A-Za-z0-9._\-\[\]:]{0,255}"
 SERVICE = "[a-z]{1,40}"
@@ -44,31 +44,31 @@ class Registration(BaseModel):
 
 
 @dataclass(slots=True)
-class _Heard:
+class _Renewed:
     registration: Registration
     at: float
 
 
 class Membership:
-    """Instances are gone ``ttl_s`` seconds after they were last heard of, in time for which the registry was heard.
+    """Instances are gone ``ttl_s`` seconds after their last renewal, in time for which the registry was reachable.
 
-    That time stands still while nothing is heard of anyone: then the registry is away, not everyone else. So an outage
-    of it throws nobody out, and after it everyone has as much time left as before.
+    That time stands still while no renewal at all is received: then the registry is unreachable, and not all instances.
+    So an outage of it removes none, and after it each has as much time left as before.
     """
 
     def __init__(self, now: float, ttl_s: float = TTL_S, renew_s: float = RENEW_S) -> None:
         self._ttl_s = ttl_s
         self._renew_s = renew_s
         self._last = now
-        self.heard_s = 0.0
-        """For how long the registry was heard, in all."""
-        self._known: dict[str, _Heard] = {}
+        self.reachable_s = 0.0
+        """For how long the registry was reachable, in all."""
+        self._known: dict[str, _Renewed] = {}
 
-    def heard(self, registration: Registration, now: float) -> bool:
+    def renewed(self, registration: Registration, now: float) -> bool:
         """A registration was renewed; whether it says anything new, apart from the load."""
         self._advance(now)
         before = self._known.get(registration.key)
-        self._known[registration.key] = _Heard(registration, self.heard_s)
+        self._known[registration.key] = _Renewed(registration, self.reachable_s)
         return before is None or _identity(before.registration) != _identity(registration)
 
     def left(self, key: str, now: float) -> bool:
@@ -78,7 +78,7 @@ class Membership:
 
     def expired(self) -> set[str]:
         """Forget the instances that were not renewed in time; the services that they belong to."""
-        gone = [key for key, one in self._known.items() if self.heard_s - one.at > self._ttl_s]
+        gone = [key for key, one in self._known.items() if self.reachable_s - one.at > self._ttl_s]
         return {self._known.pop(key).registration.service for key in gone}
 
     def knows(self, key: str) -> bool:
@@ -96,7 +96,7 @@ class Membership:
         return {one.registration.service for one in self._known.values()}
 
     def _advance(self, now: float) -> None:
-        self.heard_s += min(now - self._last, self._renew_s)
+        self.reachable_s += min(now - self._last, self._renew_s)
         self._last = now
 
 

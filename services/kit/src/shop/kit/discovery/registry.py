@@ -1,7 +1,7 @@
 """A registry of instances in a key-value bucket of NATS, for where there is no cluster.
 
-Renewals are heard by plain subscriptions to the bucket's subjects: they have no state in the server that could be lost,
-and the client subscribes again when it connects again. The bucket is read once for what is subscribed to.
+Renewals are received by plain subscriptions to the bucket's subjects: they have no state in the server that could be
+lost, and the client subscribes again when it connects again. The bucket is read once for what is subscribed to.
 
 A process receives the renewals of the services that it follows, and its own: they are its clock when all others are
 gone.
@@ -62,7 +62,7 @@ Ready = Callable[[], Awaitable[bool]]
 @dataclass
 class _Follower:
     urls: Collection[str]
-    """Known before anything was heard."""
+    """Known before any registration is."""
     changed: Changed
     last: Mapping[str, About] = field(default_factory=dict)
 
@@ -95,9 +95,9 @@ class Registry:
         self._wanted: set[str] = set()
         """Keys of registrations, with the wildcards of NATS."""
         self._more_wanted = asyncio.Event()
-        self._heard: set[str] = set()
+        self._subscribed: set[str] = set()
         """Those whose renewals are received."""
-        self._more_heard = asyncio.Event()
+        self._more_subscribed = asyncio.Event()
         self._read: set[str] = set()
         """Those whose registrations were read from the bucket after that."""
         self._all_read = asyncio.Event()
@@ -172,7 +172,7 @@ class Registry:
     async def put(self, registration: Registration) -> None:
         """Register an instance, or renew it; Unavailable while the registry is away."""
         with errors_as_unavailable():
-            # A server that has restarted has no bucket, and does not say so, as there are listeners: unless this is
+            # A server that has restarted has no bucket, and does not say so, as there are subscribers: unless this is
             # answered, the bucket is made again the next time.
             bucket, self._bucket = await self._open(), None
             await bucket.put(registration.key, registration.model_dump_json().encode())
@@ -232,26 +232,26 @@ class Registry:
     async def _listen(self) -> None:
         """Receive the renewals that are wanted. What an earlier run of this loop has missed is read from the bucket."""
         subscriptions: dict[str, Subscription] = {}
-        self._heard, self._read = set(), self._own_keys()
+        self._subscribed, self._read = set(), self._own_keys()
         try:
             while True:
                 self._more_wanted.clear()
                 for keys in self._wanted - subscriptions.keys():
                     subscriptions[keys] = await self._bus.subscribe(f"{SUBJECTS}{keys}", self._arrived)
-                    self._heard.add(keys)
+                    self._subscribed.add(keys)
                 for keys in subscriptions.keys() - self._wanted:
                     await _end(subscriptions.pop(keys))
-                    self._heard.discard(keys)
-                self._more_heard.set()
+                    self._subscribed.discard(keys)
+                self._more_subscribed.set()
                 await self._more_wanted.wait()
         finally:
             for one in subscriptions.values():
                 await _end(one)
 
     async def _arrived(self, message: Msg) -> None:
-        self._hear(message.subject.removeprefix(SUBJECTS), message.data)
+        self._take(message.subject.removeprefix(SUBJECTS), message.data)
 
-    def _hear(self, key: str, content: bytes) -> None:
+    def _take(self, key: str, content: bytes) -> None:
         """A renewal, or without content the end of a registration."""
         service = key.partition(".")[0]
         if not content:
@@ -261,7 +261,7 @@ class Registry:
                 self._notify(service)
             return
         registration = read(key, content)
-        if registration is not None and self.members.heard(registration, self._now()):
+        if registration is not None and self.members.renewed(registration, self._now()):
             self._notify(service)
 
     async def _read_bucket(self) -> None:
@@ -270,14 +270,14 @@ class Registry:
         Read before that, it would not have what comes or goes meanwhile.
         """
         while True:
-            heard, known = self._heard, self._read
-            while unread := heard - known:
+            subscribed, known = self._subscribed, self._read
+            while unread := subscribed - known:
                 await self._read_registrations(unread)
                 known |= unread
             if self._wanted <= self._read:
                 self._all_read.set()
-            await self._more_heard.wait()
-            self._more_heard.clear()
+            await self._more_subscribed.wait()
+            self._more_subscribed.clear()
 
     async def _read_registrations(self, wanted: AbstractSet[str]) -> None:
         self._bucket, left = None, set[str]()
@@ -289,7 +289,7 @@ class Registry:
                     while (entry := await watcher.updates(SNAPSHOT_TIMEOUT_S)) is not None:
                         is_new = entry.key not in left and not self.members.knows(entry.key)
                         if is_new and _is_among(entry.key, wanted):
-                            self._hear(entry.key, entry.value or b"")
+                            self._take(entry.key, entry.value or b"")
                 finally:
                     await watcher.stop()
         finally:
@@ -306,7 +306,7 @@ class Registry:
     def _notify(self, service: str) -> None:
         registered = {url: one.about() for url, one in self.members.of(service).items()}
         for follower in self._followers.get(service, ()):
-            settled = self.members.heard_s >= self._settle_s
+            settled = self.members.reachable_s >= self._settle_s
             found = registered if settled else {url: About() for url in follower.urls} | registered
             if found and found != follower.last:
                 follower.last = found
