@@ -276,7 +276,7 @@ async def test_the_stream_is_measured_less_often_than_the_age_of_events_and_agai
         return 7, 100
 
     bus: Any = SimpleNamespace(connected=True, on_change=lambda changed: None, stream_bytes=stream_bytes)
-    database: Any = SimpleNamespace(fetchval=fetchval)
+    database: Any = SimpleNamespace(quick=SimpleNamespace(fetchval=fetchval))
     monkeypatch.setattr(outbox, "WATCH_EVERY_S", 0.0)
     watching = asyncio.create_task(outbox.Outbox(database, bus, "measured", 3_600.0).watch())
     await wait_until(lambda: looks.count("age") > 20)
@@ -287,7 +287,7 @@ async def test_the_stream_is_measured_less_often_than_the_age_of_events_and_agai
 
 
 @pytest.mark.parametrize("relays", [True, False])
-async def test_statements_use_the_connection_of_a_relay_that_has_nothing_to_do(
+async def test_quick_statements_use_the_connection_of_a_relay_that_has_nothing_to_do(
     database_for: DatabaseFor, nats_url: str, relays: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also of one that stands by."""
@@ -296,14 +296,16 @@ async def test_statements_use_the_connection_of_a_relay_that_has_nothing_to_do(
     async with event_service_on(url, nats_url) as first, event_service_on(url, nats_url) as second:
         await wait_until(lambda: first.outbox._relays or second.outbox._relays)
         service = next(one for one in (first, second) if one.outbox._relays is relays)
-        locks = f"SELECT pid FROM pg_locks WHERE objid = {outbox.LOCK_KEY} AND granted"
+        locks = f"""
+            SELECT pid FROM pg_locks WHERE objid = {outbox.LOCK_KEY} AND granted
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
         others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'kit'"
 
         async def on_the_connection_of_its_relay() -> bool:
             """The lock's of the relay; the other one has no other connection that it could be."""
-            own = await service.database.fetchval("SELECT pg_backend_pid()")
-            relay = await service.database.fetchval(locks)
-            open_now = {row["pid"] for row in await service.database.fetch(others)} - {relay}
+            own = await service.database.quick.fetchval("SELECT pg_backend_pid()")
+            relay = await service.database.quick.fetchval(locks)
+            open_now = {row["pid"] for row in await service.database.quick.fetch(others)} - {relay}
             return own == relay if relays else open_now == {own}
 
         await wait_until(on_the_connection_of_its_relay)

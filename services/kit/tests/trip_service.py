@@ -100,6 +100,10 @@ class Dying:
         self._left = at
         self._when = when
 
+    @property
+    def quick(self) -> Any:
+        return self
+
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._real, name)
 

@@ -283,7 +283,7 @@ class DeliveryRepository:
     async def is_due(self, lost_before: datetime, ready_by: datetime) -> bool:
         """Whether a delivery in line has its food ready by then, or a courier on shift has something that is not picked
         up and no fix since ``lost_before``."""
-        return bool(await self.database.fetchval(DUE, lost_before, ready_by))
+        return bool(await self.database.quick.fetchval(DUE, lost_before, ready_by))
 
     async def newer(self, seen: Mapping[UUID, int]) -> list[Delivery]:
         """Paid deliveries with a revision greater than the one that is known of each."""

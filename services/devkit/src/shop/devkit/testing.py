@@ -358,6 +358,10 @@ class RecordedStatements:
         self._real = real
         self._seen = seen
 
+    @property
+    def quick(self) -> Any:
+        return self
+
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._real, name)
 

@@ -21,7 +21,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from shop.kit import array_types, store_spans
 from shop.kit.errors import Unavailable
-from shop.kit.kept_connections import KeptConnections
+from shop.kit.kept_connections import KeptConnections, Lender, QuickStatements
 
 STATEMENTS = Counter("shop_database_statements_total", "SQL statements sent, transaction control included")
 WAIT = Histogram(
@@ -34,7 +34,7 @@ ACQUIRE_TIMEOUT_S = 3.0
 STATEMENT_TIMEOUT_S = 10.0
 IDLE_CONNECTION_LIFETIME_S = 8.0
 """An idle connection holds 2 to 6 MiB in the server, and making one takes some milliseconds. A start opens as many as a
-pool may have, of which a service at rest uses two."""
+pool may have, of which a service at rest uses one."""
 STATEMENT_CACHE_SIZE = 100
 """Statements that a connection keeps prepared. None may be kept through a pooler in transaction mode."""
 
@@ -140,6 +140,10 @@ class Database(Connection):
         super().__init__(raw)
         self._available = ErrorsAsUnavailable(self._expire)
         """Connections to a read-only server are not used again."""
+        self.quick = Connection(QuickStatements(raw))
+        """For single statements that take milliseconds and wait for no lock, such as looks for what is due: they may
+        use the connection of a session that pauses, which would wait for them."""
+        self.quick._available = self._available
         self.pooler = pooler
         self.events_committed: Callable[[], object] = lambda: None
         """Called after the commit of a transaction that added events to the outbox."""
@@ -174,7 +178,7 @@ class Database(Connection):
 
     async def check(self) -> None:
         """Unavailable when there is no server or it is read-only; the next call then tries a new connection."""
-        if not await self.fetchval(WRITABLE):
+        if not await self.quick.fetchval(WRITABLE):
             self._expire()
             raise ReadOnly("database", "database: the server takes no writes")
 
@@ -218,12 +222,9 @@ class Database(Connection):
             with contextlib.suppress(*LOST):
                 await self._raw.release(raw)
 
-    def lent(self, raw: Any) -> contextlib.AbstractAsyncContextManager[None]:
-        """Lend the connection of a `session` to single statements while the block runs, in which it must not be used.
-
-        The session waits for a statement that is running when the block ends, STATEMENT_TIMEOUT_S at most.
-        """
-        return self._raw.lent(raw)  # type: ignore[no-any-return]
+    def lender(self, raw: Any) -> Lender:
+        """For a `session` that pauses at times; it must not be used while it lends its connection."""
+        return Lender(self._raw, raw)
 
     async def close(self) -> None:
         with contextlib.suppress(*LOST):

@@ -211,7 +211,7 @@ class Inbox:
     async def _count_dead(self, consumers: Sequence[str]) -> None:
         while True:
             with contextlib.suppress(Unavailable):
-                found = {row["consumer"]: row["events"] for row in await self._database.fetch(COUNT_DEAD)}
+                found = {row["consumer"]: row["events"] for row in await self._database.quick.fetch(COUNT_DEAD)}
                 for consumer in consumers:
                     DEAD_LETTERS.labels(consumer).set(found.get(consumer, 0))
             await asyncio.sleep(COUNT_EVERY_S)

@@ -4,7 +4,7 @@ Giving a connection back to asyncpg's pool and getting it again takes as much pr
 task, a proxy and a timer each time. Here connections that have finished a statement are kept for the next one. Whatever
 is unusual goes the pool's way: a statement that failed or was cancelled, a session, a connection that others wait for.
 
-A session that pauses lends its connection to single statements, so a service at rest has one connection and not two.
+A session that pauses lends its connection to quick statements, so a service at rest has one connection and not two.
 """
 
 from __future__ import annotations
@@ -24,16 +24,44 @@ BUSY_PER_S = 2.0
 with what the driver asks of types and the plans of its first statements."""
 
 
-class Lent:
-    """The connection of a session that pauses; one statement at a time uses it."""
+class Lender:
+    """A session that lends its connection to quick statements while it pauses.
 
-    def __init__(self, connection: Any, generation: int) -> None:
-        self.connection = connection
-        self._generation = generation
-        self.in_use = asyncio.Lock()
+    They wait for each other, which takes less time than opening another connection.
+    """
 
-    def is_usable(self, generation: int) -> bool:
-        return not self.in_use.locked() and self._generation == generation and _is_open(self.connection)
+    def __init__(self, pool: KeptConnections, connection: Any) -> None:
+        self._pool = pool
+        self._connection = connection
+        self._generation = pool.generation
+        self._in_use = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def pausing(self) -> AsyncIterator[None]:
+        """Lend while the block runs; at its end it waits for the statements that have begun.
+
+        When that is cancelled it ends the connection, which would go back to the pool while the statement runs on it.
+        """
+        self._pool.lender = self
+        try:
+            yield
+        finally:
+            self._pool.lender = None
+            try:
+                await self._in_use.acquire()
+            except asyncio.CancelledError:
+                if _is_open(self._connection):
+                    self._connection.terminate()
+                raise
+            self._in_use.release()
+
+    def can_lend(self) -> bool:
+        """Not a connection that was closed or is to be replaced."""
+        return self._generation == self._pool.generation and _is_open(self._connection)
+
+    async def run(self, method: str, *args: Any) -> Any:
+        async with self._in_use:
+            return await getattr(self._connection, method)(*args)
 
 
 class KeptConnections:
@@ -45,9 +73,10 @@ class KeptConnections:
         self._idle_s = idle_s
         self._kept: deque[tuple[Any, float]] = deque()
         """With the time when each was used last, the newest at the end."""
-        self._lent: Lent | None = None
+        self.lender: Lender | None = None
+        """The session that lends its connection now."""
         self._waiting = 0
-        self._generation = 0
+        self.generation = 0
         """Grows when those that are open are to be replaced."""
         self._until_return = STATEMENTS_BEFORE_RETURN
         self._statements = 0
@@ -58,39 +87,22 @@ class KeptConnections:
         self._returning: asyncio.Task[None] | None = None
 
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
-        return await self._run("fetch", sql, *args)  # type: ignore[no-any-return]
+        return await self.run("fetch", sql, *args)  # type: ignore[no-any-return]
 
     async def fetchrow(self, sql: str, *args: Any) -> asyncpg.Record | None:
-        return await self._run("fetchrow", sql, *args)  # type: ignore[no-any-return]
+        return await self.run("fetchrow", sql, *args)  # type: ignore[no-any-return]
 
     async def fetchval(self, sql: str, *args: Any) -> Any:
-        return await self._run("fetchval", sql, *args)
+        return await self.run("fetchval", sql, *args)
 
     async def execute(self, sql: str, *args: Any) -> str:
-        return await self._run("execute", sql, *args)  # type: ignore[no-any-return]
+        return await self.run("execute", sql, *args)  # type: ignore[no-any-return]
 
     async def executemany(self, sql: str, rows: Any) -> None:
-        await self._run("executemany", sql, rows)
+        await self.run("executemany", sql, rows)
 
-    @contextlib.asynccontextmanager
-    async def lent(self, connection: Any) -> AsyncIterator[None]:
-        """Lend a session's connection to single statements while the block runs; at its end it is the session's again.
-
-        The end waits for a statement that is running. If it is cancelled meanwhile, the pool closes the connection
-        instead of taking it back. One session lends at a time: with a second one the first does not any more.
-        """
-        self._lent = lent = Lent(connection, self._generation)
-        try:
-            yield
-        finally:
-            self._lent = None
-            await lent.in_use.acquire()
-
-    async def _run(self, method: str, *args: Any) -> Any:
-        generation = self._generation
-        if (lent := self._lent) is not None and lent.is_usable(generation):
-            async with lent.in_use:
-                return await getattr(lent.connection, method)(*args)
+    async def run(self, method: str, *args: Any) -> Any:
+        generation = self.generation
         connection = self._take() or await self.acquire()
         try:
             result = await getattr(connection, method)(*args)
@@ -99,7 +111,7 @@ class KeptConnections:
             raise
         self._statements += 1
         self._until_return -= 1
-        if self._is_wanted() or self._until_return <= 0 or generation != self._generation:
+        if self._is_wanted() or self._until_return <= 0 or generation != self.generation:
             self._until_return = STATEMENTS_BEFORE_RETURN
             await self._pool.release(connection)
         else:
@@ -161,7 +173,7 @@ class KeptConnections:
 
     async def expire_connections(self) -> None:
         """Have those that are open now replaced when they have been used."""
-        self._generation += 1
+        self.generation += 1
         await self._pool.expire_connections()
         await self._return_all()
 
@@ -196,3 +208,24 @@ def _is_open(connection: Any) -> bool:
         return not connection.is_closed()
     except asyncpg.InterfaceError:
         return False
+
+
+class QuickStatements:
+    """Single statements of ``pool`` that use the connection of a session that pauses, when there is one."""
+
+    def __init__(self, pool: KeptConnections) -> None:
+        self._pool = pool
+
+    async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
+        return await self._run("fetch", sql, *args)  # type: ignore[no-any-return]
+
+    async def fetchrow(self, sql: str, *args: Any) -> asyncpg.Record | None:
+        return await self._run("fetchrow", sql, *args)  # type: ignore[no-any-return]
+
+    async def fetchval(self, sql: str, *args: Any) -> Any:
+        return await self._run("fetchval", sql, *args)
+
+    async def _run(self, method: str, *args: Any) -> Any:
+        lender = self._pool.lender
+        run = lender.run if lender is not None and lender.can_lend() else self._pool.run
+        return await run(method, *args)

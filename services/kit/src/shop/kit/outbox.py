@@ -178,14 +178,14 @@ class Outbox:
             await asyncio.sleep(WATCH_EVERY_S)
 
     async def _measure_age(self) -> None:
-        age_s = await self._database.fetchval(OLDEST)
+        age_s = await self._database.quick.fetchval(OLDEST)
         self._oldest_s = float(age_s or 0.0)
         AGE.set(self._oldest_s)
         if age_s is not None:
             self.wake()
         if not self._bus.connected:
             # Nobody else counts them: the relay pauses without a connection.
-            LAG.set(int(await self._database.fetchval(WAITING, BATCH_ROWS)))
+            LAG.set(int(await self._database.quick.fetchval(WAITING, BATCH_ROWS)))
 
     async def _measure_stream(self) -> None:
         size, limit = await self._bus.stream_bytes(self._noun)
@@ -222,9 +222,9 @@ class Outbox:
     async def _relay_as_leader(self) -> None:
         """Relay as soon as no other replica does; the advisory lock belongs to the session."""
         async with self._database.session() as raw:
-            guard = Connection(raw)
+            guard, lender = Connection(raw), self._database.lender(raw)
             while not await guard.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):
-                async with self._database.lent(raw):
+                async with lender.pausing():
                     await self._stand_by()
             try:
                 self._relays = True
@@ -232,7 +232,7 @@ class Outbox:
                 while True:
                     await self._relay_once(guard)
                     if not self._more:
-                        async with self._database.lent(raw):
+                        async with lender.pausing():
                             await self._woken(MARK_WITHIN_S if self._acknowledged else LOOK_EVERY_S)
             finally:
                 self._relays = False

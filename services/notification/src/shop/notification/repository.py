@@ -229,12 +229,12 @@ class NotificationRepository:
     async def claim(self, channel: Channel, now: datetime, limit: int) -> tuple[datetime, list[Claimed]]:
         """Up to ``limit`` due messages in the order of creation, and the end of the lease on them."""
         lease = now + timedelta(seconds=LEASE_S)
-        rows = await self._database.fetch(CLAIM, channel, now, limit, lease, list(ORDERED_TEMPLATES))
+        rows = await self._database.quick.fetch(CLAIM, channel, now, limit, lease, list(ORDERED_TEMPLATES))
         return lease, [Claimed(**dict(row.items())) for row in rows]
 
     async def queued(self, now: datetime) -> dict[str, tuple[int, int]]:
         """By channel: how many messages wait, and how many of them are due."""
-        return {row["channel"]: (row["messages"], row["due"]) for row in await self._database.fetch(QUEUED, now)}
+        return {row["channel"]: (row["messages"], row["due"]) for row in await self._database.quick.fetch(QUEUED, now)}
 
     async def record(self, results: Sequence[Result], lease: datetime, now: datetime) -> None:
         """Record the results of messages claimed under ``lease``; nothing stays of one that a deleted user got."""

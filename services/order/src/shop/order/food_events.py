@@ -84,8 +84,11 @@ class FoodEvents:
             await asyncio.sleep(self._poll_s)
 
     async def settle_once(self) -> int:
-        """Try again what could not be done before; return for how many orders. Mostly there is nothing to lock."""
-        if not await food_repository.unsettled(self._database, 1):
+        """Try again what could not be done before; return for how many orders.
+
+        Mostly there is none, which one statement finds without a transaction.
+        """
+        if not await food_repository.unsettled(self._database.quick, 1):
             return 0
         async with self._database.transaction() as connection:
             known = await food_repository.unsettled(connection, MAX_UNSETTLED)

@@ -238,7 +238,7 @@ class PaymentRepository:
 
     async def is_unsettled(self, provider: str, now: datetime) -> bool:
         """Whether there is a payment or a refund to claim."""
-        return bool(await self._database.fetchval(UNSETTLED, now, provider))
+        return bool(await self._database.quick.fetchval(UNSETTLED, now, provider))
 
     async def claim_payments(self, claim: Claim, provider: str) -> list[Payment]:
         """Payments whose lease has ended: without an outcome, or voided and not refunded yet."""

@@ -154,12 +154,8 @@ class ProductRepository:
         return await self._database.fetch(CATEGORIES)
 
     async def count_stock(self) -> tuple[int, int]:
-        """Products without stock, and those whose stock is not what movements and reservations leave.
-
-        A transaction, because a single statement could use the relay's connection, for seconds in a large shop.
-        """
-        async with self._database.transaction() as connection:
-            row = await connection.fetchrow(COUNT_STOCK)
+        """Products without stock, and those whose stock is not what movements and reservations leave."""
+        row = await self._database.fetchrow(COUNT_STOCK)
         return (row["sold_out"], row["drift"]) if row else (0, 0)
 
     async def insert(self, products: Sequence[Mapping[str, Any]], now: datetime, reason: str) -> list[Record]:

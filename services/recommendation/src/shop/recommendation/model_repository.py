@@ -77,7 +77,7 @@ class ModelRepository:
         self._database = database
 
     async def state(self) -> State:
-        row = await self._database.fetchrow(STATE)
+        row = await self._database.quick.fetchrow(STATE)
         assert row is not None  # noqa: S101 - the migration inserts it
         return State(**row)
 

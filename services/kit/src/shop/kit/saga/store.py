@@ -239,7 +239,7 @@ class SagaStore[S]:
 
     async def claim(self, limit: int, lease_s: float) -> list[SagaLease[S]]:
         """Up to ``limit`` sagas that are due and that no one else is claiming, each leased for ``lease_s`` seconds."""
-        rows = await self._database.fetch(self._table.claim, self._owner, lease_s, limit)
+        rows = await self._database.quick.fetch(self._table.claim, self._owner, lease_s, limit)
         return [self._table.lease(row) for row in rows]
 
     async def make_due(self, saga_id: UUID) -> bool:
@@ -257,7 +257,7 @@ class SagaStore[S]:
 
         Of those that other processes left, ``due`` learns here.
         """
-        rows = await self._database.fetch(self._table.waiting)
+        rows = await self._database.quick.fetch(self._table.waiting)
         for row in rows:
             self._due_in(row["due_in_s"])
         return {row["operation"]: (row["sagas"], row["oldest_s"]) for row in rows}
