@@ -15,7 +15,7 @@ from shop.devkit.testing import DatabaseFor
 from shop.kit.saga.store import OWN_TABLE
 from shop.order.repository import SAGAS
 from shop.payment.repository import RECORD_OUTCOMES
-from shop.restaurant.tickets import LOCK_DUE
+from shop.restaurant.tickets import ANY_DUE, LOCK_DUE
 
 SCAN = re.compile(r"((?:Seq|Index|Index Only|Bitmap Heap|Tid) Scan)(?: using (\w+))? on (\w+)")
 PARAMETER = re.compile(r"\$(\d+)")
@@ -37,9 +37,10 @@ async def test_rows_are_found_by_the_primary_key(
     assert found == {("Index Scan", f"{table}_pkey") for table in tables}, plan
 
 
-async def test_the_clock_of_kitchens_reads_only_tickets_that_are_due(database_for: DatabaseFor) -> None:
+@pytest.mark.parametrize("statement", [ANY_DUE, LOCK_DUE], ids=["is there one", "its restaurant"])
+async def test_the_clock_of_kitchens_reads_only_tickets_that_are_due(database_for: DatabaseFor, statement: str) -> None:
     """Twice a second: whatever it reads besides grows with all tickets that were ever stored."""
-    plan = await generic_plan(await database_for("restaurant"), LOCK_DUE)
+    plan = await generic_plan(await database_for("restaurant"), statement)
     assert [index for _, index, table in SCAN.findall(plan) if table == "tickets"] == ["tickets_due"], plan
 
 
