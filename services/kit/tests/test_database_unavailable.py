@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from shop.devkit import embedded
-from shop.devkit.testing import DatabaseFor, Running, Tokens, wait_until
+from shop.devkit.testing import Running, Tokens, wait_until
 from shop.kit.app import Context, create_app
 from shop.kit.db import Database, ReadOnly
 from shop.kit.errors import Unavailable
@@ -22,11 +22,6 @@ api = router(prefix="/api/v1/notes")
 
 class Settings(ServiceSettings):
     service = "kit"
-
-
-@pytest.fixture
-async def url(database_for: DatabaseFor) -> str:
-    return await database_for("kit")
 
 
 @pytest.fixture

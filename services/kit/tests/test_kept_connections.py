@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
 
-from shop.devkit.testing import DatabaseFor, wait_until
+from shop.devkit.testing import wait_until
 from shop.kit import kept_connections
 from shop.kit.db import Database
 from shop.kit.kept_connections import KeptConnections, _is_open
 
 BACKEND = "SELECT pg_backend_pid()"
-
-
-@pytest.fixture
-async def url(database_for: DatabaseFor) -> str:
-    return await database_for("kit")
-
-
-@pytest.fixture
-async def admin(url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(url)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-async def database(url: str) -> AsyncIterator[Database]:
-    database = await Database.connect(url, pool_size=2, application="test")
-    yield database
-    await database.close()
 
 
 def kept(database: Database) -> KeptConnections:

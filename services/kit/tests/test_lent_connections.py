@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
 
-from shop.devkit.testing import DatabaseFor, wait_until
+from shop.devkit.testing import wait_until
 from shop.kit.db import STATEMENT_TIMEOUT_S, Database, ReadOnly
 from shop.kit.errors import Unavailable
 from shop.kit.kept_connections import _is_open
@@ -18,25 +17,6 @@ BLOCKED = "SELECT pg_advisory_xact_lock(1)"
 WAITING = """
 SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
-
-
-@pytest.fixture
-async def url(database_for: DatabaseFor) -> str:
-    return await database_for("kit")
-
-
-@pytest.fixture
-async def admin(url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(url)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-async def database(url: str) -> AsyncIterator[Database]:
-    database = await Database.connect(url, pool_size=2, application="test")
-    yield database
-    await database.close()
 
 
 async def blocked_on_lent(database: Database, admin: asyncpg.Connection) -> asyncio.Task[list[asyncpg.Record]]:

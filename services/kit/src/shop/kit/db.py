@@ -34,7 +34,7 @@ ACQUIRE_TIMEOUT_S = 3.0
 STATEMENT_TIMEOUT_S = 10.0
 IDLE_CONNECTION_LIFETIME_S = 8.0
 """An idle connection holds 2 to 6 MiB in the server, and making one takes some milliseconds. A start opens as many as a
-pool may have, of which a service at rest uses one."""
+pool may have, of which a service at rest uses one or two."""
 STATEMENT_CACHE_SIZE = 100
 """Statements that a connection keeps prepared. None may be kept through a pooler in transaction mode."""
 
@@ -95,9 +95,9 @@ errors_as_unavailable = ErrorsAsUnavailable()
 class Connection:
     """One connection inside a transaction; it has the statements of ``Database`` and no commit."""
 
-    def __init__(self, raw: Any) -> None:
+    def __init__(self, raw: Any, available: ErrorsAsUnavailable = errors_as_unavailable) -> None:
         self._raw = raw
-        self._available = errors_as_unavailable
+        self._available = available
         self.adds_events = False
 
     def events_added(self) -> None:
@@ -137,13 +137,11 @@ class Database(Connection):
     """A pool of connections; each statement outside ``transaction`` is its own transaction."""
 
     def __init__(self, raw: Any, pooler: Pooler = "none") -> None:
-        super().__init__(raw)
-        self._available = ErrorsAsUnavailable(self._expire)
-        """Connections to a read-only server are not used again."""
-        self.quick = Connection(QuickStatements(raw))
+        # Connections to a read-only server are not used again.
+        super().__init__(raw, ErrorsAsUnavailable(self._expire))
+        self.quick = Connection(QuickStatements(raw), self._available)
         """For single statements that take milliseconds and wait for no lock, such as looks for what is due: they may
         use the connection of a session that pauses, which would wait for them."""
-        self.quick._available = self._available
         self.pooler = pooler
         self.events_committed: Callable[[], object] = lambda: None
         """Called after the commit of a transaction that added events to the outbox."""

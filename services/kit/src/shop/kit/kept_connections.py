@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
@@ -22,6 +23,28 @@ STATEMENTS_BEFORE_RETURN = 1_000
 BUSY_PER_S = 2.0
 """With more statements than that nothing goes back: it would be opened again soon, which takes 20 ms of processor time
 with what the driver asks of types and the plans of its first statements."""
+
+
+class Statements(ABC):
+    """Single statements; ``run`` chooses the connection whose method each one is."""
+
+    @abstractmethod
+    async def run(self, method: str, *args: Any) -> Any: ...
+
+    async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
+        return await self.run("fetch", sql, *args)  # type: ignore[no-any-return]
+
+    async def fetchrow(self, sql: str, *args: Any) -> asyncpg.Record | None:
+        return await self.run("fetchrow", sql, *args)  # type: ignore[no-any-return]
+
+    async def fetchval(self, sql: str, *args: Any) -> Any:
+        return await self.run("fetchval", sql, *args)
+
+    async def execute(self, sql: str, *args: Any) -> str:
+        return await self.run("execute", sql, *args)  # type: ignore[no-any-return]
+
+    async def executemany(self, sql: str, rows: Any) -> None:
+        await self.run("executemany", sql, rows)
 
 
 class Lender:
@@ -64,7 +87,7 @@ class Lender:
             return await getattr(self._connection, method)(*args)
 
 
-class KeptConnections:
+class KeptConnections(Statements):
     """What `shop.kit.db` uses of ``pool``. A connection that is not used for ``idle_s`` seconds goes back to it, unless
     the service is busy."""
 
@@ -85,21 +108,6 @@ class KeptConnections:
         self._timer: asyncio.TimerHandle | None = None
         """Runs while connections are kept: at rest nothing else gives them back."""
         self._returning: asyncio.Task[None] | None = None
-
-    async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
-        return await self.run("fetch", sql, *args)  # type: ignore[no-any-return]
-
-    async def fetchrow(self, sql: str, *args: Any) -> asyncpg.Record | None:
-        return await self.run("fetchrow", sql, *args)  # type: ignore[no-any-return]
-
-    async def fetchval(self, sql: str, *args: Any) -> Any:
-        return await self.run("fetchval", sql, *args)
-
-    async def execute(self, sql: str, *args: Any) -> str:
-        return await self.run("execute", sql, *args)  # type: ignore[no-any-return]
-
-    async def executemany(self, sql: str, rows: Any) -> None:
-        await self.run("executemany", sql, rows)
 
     async def run(self, method: str, *args: Any) -> Any:
         generation = self.generation
@@ -210,22 +218,13 @@ def _is_open(connection: Any) -> bool:
         return False
 
 
-class QuickStatements:
+class QuickStatements(Statements):
     """Single statements of ``pool`` that use the connection of a session that pauses, when there is one."""
 
     def __init__(self, pool: KeptConnections) -> None:
         self._pool = pool
 
-    async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
-        return await self._run("fetch", sql, *args)  # type: ignore[no-any-return]
-
-    async def fetchrow(self, sql: str, *args: Any) -> asyncpg.Record | None:
-        return await self._run("fetchrow", sql, *args)  # type: ignore[no-any-return]
-
-    async def fetchval(self, sql: str, *args: Any) -> Any:
-        return await self._run("fetchval", sql, *args)
-
-    async def _run(self, method: str, *args: Any) -> Any:
+    async def run(self, method: str, *args: Any) -> Any:
         lender = self._pool.lender
         run = lender.run if lender is not None and lender.can_lend() else self._pool.run
         return await run(method, *args)
